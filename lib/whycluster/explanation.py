@@ -1,0 +1,362 @@
+"""Explanation: what every method answers when asked why a row is in its cluster.
+
+One form for gates, additive contributions and post-hoc attributions, at three levels: each row,
+each cluster, the whole table. Because every method answers in it, the interpretability metrics of
+`whycluster.metrics` and the plots of `whycluster.plots` apply to all of them.
+"""
+
+import html
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from whycluster import plots
+
+KINDS = {
+    "gate": "openness of the feature's gate, 0 (closed) to 1 (open)",
+    "contribution": "what the feature adds to the logit of the row's cluster",
+    "attribution": "post-hoc share of the feature in the model's output",
+}
+LEVELS = ("sample", "cluster", "overall")
+SHOWN_CLUSTERS = 20  # clusters written out by str() and in a notebook
+SHOWN_FEATURES = 5  # features written out for each of them
+SHOWN_CHARACTERS = 60  # of a feature name in a display; names themselves are never cut
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """Which features drive each row, each cluster and the whole clustering.
+
+    Immutable: the arrays are copied and read-only.
+
+    Parameters
+    ----------
+    sample : array-like of shape (n_samples, n_features) or None
+        One explanation per row. None only for a method that cannot explain single rows.
+    cluster : array-like of shape (n_clusters, n_features)
+        One explanation per cluster.
+    overall : array-like of shape (n_features,)
+        One explanation of the whole clustering.
+    feature_names : sequence of str of length n_features, or None
+        Unique names; None gives x0, x1, ...
+    kind : {"gate", "contribution", "attribution"}
+        What the values are: gates lie in [0, 1]; contributions are signed and in logits;
+        attributions are signed, in the unit of whatever output was attributed.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit together, values that are not finite, gates outside [0, 1],
+        repeated feature names or an unknown kind.
+
+    Examples
+    --------
+    >>> why = Explanation(None, [[1, 0], [0, 0.5]], [0.5, 0.25], ["age", "income"], "gate")
+    >>> print(why)
+    Explanation by gate: 2 clusters, 2 features
+      cluster 0: age 1
+      cluster 1: income 0.5
+      overall: age 0.5, income 0.25
+    """
+
+    sample: np.ndarray | None
+    cluster: np.ndarray
+    overall: np.ndarray
+    feature_names: Sequence[str] | None
+    kind: str
+
+    def __post_init__(self) -> None:
+        """Check and freeze every field."""
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
+        cluster = _frozen(self.cluster, "cluster", 2, self.kind)
+        n_features = cluster.shape[1]
+        overall = _frozen(self.overall, "overall", 1, self.kind)
+        sample = None if self.sample is None else _frozen(self.sample, "sample", 2, self.kind)
+        names = _names(self.feature_names, n_features)
+        for name, array in (("overall", overall), ("sample", sample)):
+            if array is not None and array.shape[-1] != n_features:
+                raise ValueError(
+                    f"{name} has {array.shape[-1]} features and cluster has {n_features}; "
+                    "all levels must describe the same features"
+                )
+        fields = {"cluster": cluster, "overall": overall, "sample": sample, "feature_names": names}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_samples(
+        cls,
+        sample,
+        labels,
+        n_clusters: int,
+        feature_names: Sequence[str] | None = None,
+        kind: str = "gate",
+    ) -> "Explanation":
+        """Average row explanations over each cluster and over all rows.
+
+        Gates are averaged as they are; contributions and attributions by their absolute value,
+        since a feature that pushes half of the rows one way and half the other does matter
+        although its signed mean is zero.
+
+        Parameters
+        ----------
+        sample : array-like of shape (n_samples, n_features)
+            One explanation per row.
+        labels : array-like of int of shape (n_samples,)
+            Cluster of each row, 0 to n_clusters - 1; -1 for a row in no cluster, which counts
+            towards `overall` only.
+        n_clusters : int, at least 1
+            A cluster without rows is explained by zeros, with a warning.
+        feature_names : sequence of str, optional
+            As in the class.
+        kind : {"gate", "contribution", "attribution"}, default="gate"
+            As in the class.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        ValueError
+            Labels that are not one integer per row in the stated range.
+        """
+        sample = _array(sample, "sample", 2)
+        labels = _labels(labels, len(sample), n_clusters)
+        magnitude = sample if kind == "gate" else np.abs(sample)
+        sizes = np.bincount(labels[labels >= 0], minlength=n_clusters)
+        if not sizes.all():
+            empty = ", ".join(map(str, np.flatnonzero(sizes == 0)))
+            warnings.warn(f"clusters without rows are explained by zeros: {empty}", stacklevel=2)
+        cluster = np.zeros((n_clusters, sample.shape[1]))
+        for k in np.flatnonzero(sizes):
+            cluster[k] = magnitude[labels == k].mean(axis=0, dtype=float)
+        return cls(sample, cluster, magnitude.mean(axis=0, dtype=float), feature_names, kind)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features explained."""
+        return self.cluster.shape[1]
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters explained."""
+        return self.cluster.shape[0]
+
+    def to_frame(self, level: str = "cluster") -> pd.DataFrame:
+        """Explanations as a table with feature names.
+
+        Parameters
+        ----------
+        level : {"sample", "cluster", "overall"}, default="cluster"
+            What to describe.
+
+        Returns
+        -------
+        DataFrame
+            "sample": rows by features; "cluster": clusters by features; "overall": features by
+            one column named after `kind`, largest absolute value first.
+
+        Raises
+        ------
+        ValueError
+            Unknown level, or "sample" where the method explains no single rows.
+        """
+        values = self._level(level)
+        if level == "overall":
+            frame = pd.DataFrame({self.kind: values}, index=self._feature_index())
+            return frame.iloc[_descending(values)]
+        rows = pd.RangeIndex(len(values), name="row" if level == "sample" else "cluster")
+        return pd.DataFrame(values, index=rows, columns=self._feature_index())
+
+    def top(self, k: int = 5, level: str = "cluster") -> pd.DataFrame:
+        """The k features of largest absolute value, as a tidy table.
+
+        Parameters
+        ----------
+        k : int, at least 1, default=5
+            Features for each row, each cluster or overall; all of them where there are fewer.
+        level : {"sample", "cluster", "overall"}, default="cluster"
+            What to describe.
+
+        Returns
+        -------
+        DataFrame
+            Columns row or cluster (absent for "overall"), rank (from 1), feature, value. Equal
+            values keep the order of the features.
+
+        Raises
+        ------
+        ValueError
+            k below 1, an unknown level, or "sample" where there are no row explanations.
+        """
+        if k < 1:
+            raise ValueError(f"k is {k}; ask for at least 1 feature")
+        values = np.atleast_2d(self._level(level))
+        k = min(k, self.n_features)
+        order = _descending(values)[:, :k]
+        frame = pd.DataFrame(
+            {
+                "row" if level == "sample" else "cluster": np.repeat(np.arange(len(values)), k),
+                "rank": np.tile(np.arange(1, k + 1), len(values)),
+                "feature": np.asarray(self.feature_names, dtype=object)[order].ravel(),
+                "value": np.take_along_axis(values, order, axis=1).ravel(),
+            }
+        )
+        return frame.drop(columns="cluster") if level == "overall" else frame
+
+    def plot(self, ax=None, k: int = 15):
+        """Clusters by their k strongest features, as a heat map.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure where it is None.
+        k : int, at least 1, default=15
+            Features shown: those with the largest absolute value in any cluster.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        return plots.gates(
+            self.cluster, self.feature_names, max_features=k, label=f"{self.kind}", ax=ax
+        )
+
+    def __repr__(self) -> str:
+        """Text of the explanation: it prints its interpretation."""
+        lines = [f"Explanation by {self._summary()}"]
+        lines += [f"  {title}: {_sentence(top)}" for title, _, top in self._shown()]
+        return "\n".join(lines + self._not_shown("  "))
+
+    def _repr_html_(self) -> str:
+        """One small table per cluster, with bars; every name is escaped."""
+        cards = "".join(_card(title, colour, top) for title, colour, top in self._shown())
+        more = "".join(f"<p>{line}</p>" for line in self._not_shown(""))
+        return (
+            f'<div class="whycluster-explanation"><p><b>Explanation by {self._summary()}.</b> '
+            f"{KINDS[self.kind].capitalize()}.</p>"
+            f'<div style="display:flex;flex-wrap:wrap;gap:12px 28px">{cards}</div>{more}</div>'
+        )
+
+    def _summary(self) -> str:
+        rows = "" if self.sample is None else f"{len(self.sample)} rows, "
+        return f"{self.kind}: {rows}{self.n_clusters} clusters, {self.n_features} features"
+
+    def _shown(self) -> list[tuple[str, str, list[tuple[str, float, float]]]]:
+        """Title, colour and (name, value, share of the largest) of each block of a display."""
+        shown = list(self.cluster[:SHOWN_CLUSTERS])
+        titles = [f"cluster {k}" for k in range(len(shown))] + ["overall"]
+        colours = [*plots.cluster_colours(len(shown)), plots.NEUTRAL]
+        return [
+            (title, colour, self._strongest(values))
+            for title, colour, values in zip(titles, colours, [*shown, self.overall], strict=True)
+        ]
+
+    def _strongest(self, values) -> list[tuple[str, float, float]]:
+        """(name, value, share of the largest) of the strongest features, zeros left out."""
+        order = [j for j in _descending(values)[:SHOWN_FEATURES] if values[j] != 0]
+        largest = abs(values[order[0]]) if order else 1.0
+        return [(_short(self.feature_names[j]), values[j], abs(values[j]) / largest) for j in order]
+
+    def _not_shown(self, indent: str) -> list[str]:
+        hidden = self.n_clusters - SHOWN_CLUSTERS
+        return [f"{indent}and {hidden} more clusters: see to_frame()"] if hidden > 0 else []
+
+    def _level(self, level: str) -> np.ndarray:
+        if level not in LEVELS:
+            raise ValueError(f"level is {level!r}; choose one of {', '.join(LEVELS)}")
+        values = getattr(self, level)
+        if values is None:
+            raise ValueError("this method explains no single rows; use level='cluster'")
+        return values
+
+    def _feature_index(self) -> pd.Index:
+        return pd.Index(self.feature_names, name="feature")
+
+
+def _array(values, name: str, n_dims: int) -> np.ndarray:
+    array = np.asarray(values)
+    if not np.issubdtype(array.dtype, np.floating):
+        array = array.astype(float)
+    if array.ndim != n_dims or 0 in array.shape:
+        raise ValueError(f"{name} has shape {array.shape}; expected {n_dims} non-empty dimensions")
+    if not np.isfinite(array).all():
+        where = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(
+            f"{name} is not finite at {tuple(map(int, where))}; explain with finite values only"
+        )
+    return array
+
+
+def _frozen(values, name: str, n_dims: int, kind: str) -> np.ndarray:
+    array = np.array(_array(values, name, n_dims))
+    if kind == "gate" and (array.min() < 0 or array.max() > 1):
+        offender = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"{name} holds a gate of {offender:.4g}; gates lie in [0, 1]")
+    array.flags.writeable = False
+    return array
+
+
+def _names(feature_names, n_features: int) -> tuple[str, ...]:
+    if feature_names is None:
+        return tuple(f"x{j}" for j in range(n_features))
+    names = tuple(map(str, feature_names))
+    if len(names) != n_features:
+        raise ValueError(f"{len(names)} feature names for {n_features} features; give one for each")
+    index = pd.Index(names)
+    if not index.is_unique:
+        repeated = _short(index[index.duplicated()][0])
+        raise ValueError(f"feature name {repeated!r} is repeated; make the names unique")
+    return names
+
+
+def _labels(labels, n_samples: int, n_clusters: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.shape != (n_samples,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels have shape {labels.shape} and type {labels.dtype}; "
+            f"give one integer for each of the {n_samples} rows"
+        )
+    if labels.min() < -1 or labels.max() >= n_clusters:
+        offender = labels.max() if labels.max() >= n_clusters else labels.min()
+        raise ValueError(f"label {offender} is outside 0 to {n_clusters - 1} (-1: no cluster)")
+    return labels
+
+
+def _descending(values) -> np.ndarray:
+    """Feature order by absolute value, largest first; ties keep the order of the features."""
+    return np.argsort(-np.abs(values), axis=-1, kind="stable")
+
+
+def _short(name: str) -> str:
+    name = " ".join(name[: 4 * SHOWN_CHARACTERS].split())
+    return name if len(name) <= SHOWN_CHARACTERS else name[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _sentence(top) -> str:
+    return ", ".join(f"{name} {value:.2g}" for name, value, _ in top) or "no feature"
+
+
+def _card(title: str, colour: str, top) -> str:
+    rows = "".join(_bar(name, value, share, colour) for name, value, share in top)
+    rows = rows or '<tr><td style="text-align:left"><i>no feature</i></td></tr>'
+    return (
+        '<table style="border-collapse:collapse;margin:0">'
+        f'<caption style="text-align:left;font-weight:bold;border-bottom:2px solid {colour}">'
+        f"{title}</caption><tbody>{rows}</tbody></table>"
+    )
+
+
+def _bar(name: str, value: float, share: float, colour: str) -> str:
+    """One table row: name, value, and a bar whose length is the share of the largest value."""
+    return (
+        f'<tr style="background:none"><td style="text-align:left">{html.escape(name)}</td>'
+        f'<td style="text-align:right">{value:.2g}</td>'
+        '<td style="text-align:left;min-width:84px"><div style="height:0.7em;'
+        f'width:{80 * share:.0f}px;min-width:1px;background:{colour}"></div></td></tr>'
+    )

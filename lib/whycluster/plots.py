@@ -1,0 +1,621 @@
+"""Functions that take a matplotlib Axes and return it; one palette for all figures.
+
+Arrays in, drawings out: nothing here knows an estimator. `ax=None` makes a figure of a size that
+suits the content. Nothing is set globally: every drawing styles the Axes it was given.
+"""
+
+import colorsys
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+
+# Blue, orange, green, vermilion, pink, sky after Okabe and Ito (2008); wine, olive, indigo, teal
+# after Tol's muted scheme: told apart with any common colour vision, each legible on white.
+PALETTE = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#d55e00",
+    "#cc79a7",
+    "#56b4e9",
+    "#882255",
+    "#999933",
+    "#332288",
+    "#44aa99",
+)
+INK = "#1f2933"  # text
+NEUTRAL = "#6b7280"  # what belongs to no cluster: totals, reference lines, noise
+GRID = "#e5e7eb"
+SEQUENTIAL = LinearSegmentedColormap.from_list(
+    "whycluster_sequential", ["#ffffff", "#d7e8f3", "#7fb5d8", "#2a84bd", "#0b4f86", "#08264a"]
+)
+DIVERGING = LinearSegmentedColormap.from_list(
+    "whycluster_diverging",
+    ["#8c3800", "#d55e00", "#f6c9a8", "#ffffff", "#a9d0e8", "#0072b2", "#063f63"],
+)
+FONT = 9.0  # points
+NAME_LENGTH = 32  # characters of a feature name that a tick label shows
+
+
+def cluster_colours(n_clusters: int) -> list[str]:
+    """Colours of clusters 0 to n_clusters - 1, as hex codes.
+
+    Cluster k has the same colour however many clusters there are. The first ten can be told apart
+    with any common colour vision; later ones continue around the hue circle.
+
+    Parameters
+    ----------
+    n_clusters : int, at least 0
+        How many.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> cluster_colours(2)
+    ['#0072b2', '#e69f00']
+    """
+    return [PALETTE[k] if k < len(PALETTE) else _further_colour(k) for k in range(n_clusters)]
+
+
+def embedding(
+    points,
+    labels,
+    *,
+    axis_names: Sequence[str] = ("component 1", "component 2"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Rows as points in the plane, coloured by cluster.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_samples, 2)
+        Coordinates.
+    labels : array-like of int of shape (n_samples,)
+        Clusters from 0; -1 is drawn grey as "no cluster".
+    axis_names : pair of str
+        What the coordinates are, with unit.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Points that are not two columns, or not one integer label per point.
+    """
+    points, labels = np.asarray(points, dtype=float), np.asarray(labels)
+    if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
+        raise ValueError(
+            f"points have shape {points.shape} and labels {labels.shape}; "
+            "give two columns and one label per point"
+        )
+    ax = _axes(ax, 5.6, 4.4)
+    colours = cluster_colours(labels.max() + 1)
+    size = float(np.clip(6000 / len(points), 4, 28))
+    for k in np.unique(labels):
+        x, y = points[labels == k].T
+        name, colour = (f"cluster {k}", colours[k]) if k >= 0 else ("no cluster", NEUTRAL)
+        ax.scatter(
+            x,
+            y,
+            s=size,
+            color=colour,
+            alpha=0.75,
+            linewidths=0,
+            label=f"{name} ({len(x)})",
+            rasterized=len(points) > 2000,
+        )
+    _legend(ax, markerscale=float(np.sqrt(28 / size)), title="rows in parentheses")
+    return _finish(ax, *axis_names, grid=None)
+
+
+def gates(
+    matrix,
+    feature_names: Sequence[str] | None = None,
+    *,
+    max_features: int = 30,
+    label: str = "gate",
+    ax: Axes | None = None,
+) -> Axes:
+    """Explanations of clusters as a heat map: one line per cluster, one column per feature.
+
+    Parameters
+    ----------
+    matrix : array-like of shape (n_clusters, n_features)
+        Gates or other explanations. Negative values give a two-sided colour scale; gates a
+        scale from 0 to 1.
+    feature_names : sequence of str, optional
+        x0, x1, ... where it is None.
+    max_features : int, at least 1, default=30
+        Columns shown: those of largest absolute value in any cluster, in the order of the table.
+    label : str, default="gate"
+        What the values are, written at the colour bar.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Names that do not fit the matrix.
+    """
+    matrix, names = _matrix_and_names(matrix, feature_names)
+    shown = np.sort(_strongest(np.abs(matrix).max(axis=0), max_features))
+    matrix, names = matrix[:, shown], [names[j] for j in shown]
+    n_clusters, n_shown = matrix.shape
+    ax = _axes(ax, np.clip(2.4 + 0.34 * n_shown, 4.2, 13), np.clip(1.5 + 0.34 * n_clusters, 2.2, 9))
+    image = ax.pcolormesh(matrix, edgecolors="white", linewidth=1.2, **_colour_scale(matrix, label))
+    ax.invert_yaxis()
+    ax.set_xticks(np.arange(n_shown) + 0.5, [_short(name) for name in names])
+    ax.tick_params(axis="x", rotation=40 if max(map(len, names)) > 3 else 0)
+    plt.setp(
+        ax.get_xticklabels(),
+        ha="right" if max(map(len, names)) > 3 else "center",
+        rotation_mode="anchor",
+    )
+    _cluster_ticks(ax, np.arange(n_clusters) + 0.5, n_clusters)
+    _colour_bar(ax, image, label)
+    hidden = f" ({n_shown} strongest shown)" if n_shown == max_features else ""
+    return _finish(ax, f"feature{hidden}", "", grid=None, frame=False)
+
+
+def top_features(
+    values,
+    feature_names: Sequence[str] | None = None,
+    *,
+    k: int = 5,
+    label: str = "gate",
+    ax: Axes | None = None,
+) -> Axes:
+    """The strongest features as bars: one block per cluster, or one block overall.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_clusters, n_features) or (n_features,)
+        Explanations; those of clusters are drawn in cluster colours, one overall in grey.
+    feature_names : sequence of str, optional
+        x0, x1, ... where it is None.
+    k : int, at least 1, default=5
+        Features of each block, by absolute value.
+    label : str, default="gate"
+        What the values are, written at the axis.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Names that do not fit the values.
+    """
+    is_overall = np.ndim(values) == 1
+    matrix, names = _matrix_and_names(np.atleast_2d(np.asarray(values, dtype=float)), feature_names)
+    blocks = [_strongest(np.abs(row), k) for row in matrix]
+    height = len(blocks[0]) + 1  # bars of a block and the gap below it
+    colours = [NEUTRAL] if is_overall else cluster_colours(len(matrix))
+    ax = _axes(ax, 5.4, 0.8 + 0.21 * height * len(blocks))
+    for block, (row, shown) in enumerate(zip(matrix, blocks, strict=True)):
+        where = block * height + np.arange(len(shown))
+        ax.barh(where, row[shown], height=0.72, color=colours[block])
+        if not is_overall:
+            ax.text(
+                1.02,
+                where.mean(),
+                f"cluster {block}",
+                color=colours[block],
+                weight="bold",
+                fontsize=FONT,
+                va="center",
+                transform=ax.get_yaxis_transform(),
+            )
+    positions = [
+        block * height + i for block, shown in enumerate(blocks) for i in range(len(shown))
+    ]
+    ax.set_yticks(positions, [_short(names[j]) for shown in blocks for j in shown])
+    ax.set_ylim(len(blocks) * height - 1.4, -0.6)
+    if matrix.min() < 0:
+        ax.axvline(0, color=INK, linewidth=0.8)
+    return _finish(ax, label, "", grid="x", ticks="x")
+
+
+def faithfulness_curve(
+    importance,
+    score,
+    *,
+    baseline: float | None = None,
+    score_name: str = "ACC",
+    ax: Axes | None = None,
+) -> Axes:
+    """Score after each removal against the importance of the feature removed.
+
+    Left panel of Fig. 3 of Svirsky and Lindenbaum (2024): a faithful explanation gives points
+    that rise to the right.
+
+    Parameters
+    ----------
+    importance, score : array-like of shape (n_removed,)
+        As in `whycluster.metrics.Removal`, in the order of removal.
+    baseline : float, optional
+        Score with all features, drawn as a dashed line.
+    score_name : str, default="ACC"
+        Name of the score, with unit.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Unequal lengths.
+    """
+    importance, score = np.asarray(importance, dtype=float), np.asarray(score, dtype=float)
+    if importance.shape != score.shape or importance.ndim != 1:
+        raise ValueError(f"importance has shape {importance.shape} and score {score.shape}")
+    ax = _axes(ax, 5.2, 3.6)
+    ax.plot(importance, score, color=PALETTE[0], linewidth=0.9, alpha=0.45)
+    ax.scatter(
+        importance,
+        score,
+        s=18,
+        color=PALETTE[0],
+        linewidths=0,
+        label="one feature removed",
+        zorder=3,
+    )
+    if baseline is not None:
+        ax.axhline(
+            baseline, color=NEUTRAL, linewidth=1, linestyle="--", label="all features present"
+        )
+    _legend(ax, outside=False)
+    return _finish(ax, "importance of the feature removed", f"{score_name} after its removal")
+
+
+def history(history, *, log: bool = False, ax: Axes | None = None) -> Axes:
+    """Training curves: each loss over epochs.
+
+    Parameters
+    ----------
+    history : mapping of str to array-like of shape (n_epochs,) or (n_epochs, n_models)
+        Or a sequence of one mapping of names to values per epoch. Several models are drawn as
+        thin lines of one colour.
+    log : bool, default=False
+        Draw the losses on a logarithmic axis; they must be positive.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Nothing to draw, or losses that are not positive on a logarithmic axis.
+    """
+    curves = _curves(history)
+    if log and min(curve.min() for curve in curves.values()) <= 0:
+        raise ValueError("some losses are not positive; draw them with log=False")
+    ax = _axes(ax, 5.8, 3.6)
+    for (name, curve), colour in zip(curves.items(), cluster_colours(len(curves)), strict=True):
+        epochs = np.arange(1, len(curve) + 1)
+        many = curve.shape[1] > 1
+        lines = ax.plot(
+            epochs, curve, color=colour, linewidth=0.9 if many else 1.6, alpha=0.6 if many else 1
+        )
+        lines[0].set_label(name)
+    if log:
+        ax.set_yscale("log")
+    _legend(ax)
+    return _finish(ax, "epoch", "loss per row")
+
+
+def image_gates(
+    matrix,
+    shape: tuple[int, int],
+    *,
+    titles: Sequence[str] | None = None,
+    n_columns: int = 5,
+    label: str = "gate",
+    ax: Axes | None = None,
+) -> Axes:
+    """Explanations of image data, each drawn as an image, side by side.
+
+    Parameters
+    ----------
+    matrix : array-like of shape (n_images, height * width)
+        One explanation per cluster or per row.
+    shape : pair of int
+        Height and width of an image, in pixels.
+    titles : sequence of str, optional
+        Above each image; "cluster 0", "cluster 1", ... in cluster colours where it is None.
+    n_columns : int, at least 1, default=5
+        Images side by side.
+    label : str, default="gate"
+        What the values are, written at the colour bar.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        A shape or titles that do not fit the matrix.
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    height, width = shape
+    if matrix.ndim != 2 or matrix.shape[1] != height * width:
+        raise ValueError(f"matrix of shape {matrix.shape} does not hold images of shape {shape}")
+    if titles is not None and len(titles) != len(matrix):
+        raise ValueError(f"{len(titles)} titles for {len(matrix)} images; give one for each")
+    colours = cluster_colours(len(matrix)) if titles is None else [INK] * len(matrix)
+    titles = [f"cluster {k}" for k in range(len(matrix))] if titles is None else titles
+    n_columns = min(n_columns, len(matrix))
+    n_rows = -(-len(matrix) // n_columns)
+    ax = _axes(ax, 1.35 * n_columns + 0.8, 1.55 * n_rows * height / width)
+    gap, head = 0.08 * width, 0.24 * height
+    scale = _colour_scale(matrix, label)
+    for i, image in enumerate(matrix):
+        left, top = (i % n_columns) * (width + gap), (i // n_columns) * (height + head)
+        extent = (left, left + width, top + height, top)
+        picture = ax.imshow(image.reshape(shape), extent=extent, interpolation="nearest", **scale)
+        ax.add_patch(
+            plt.Rectangle((left, top), width, height, fill=False, edgecolor=GRID, linewidth=0.8)
+        )
+        ax.text(
+            left, top - 0.05 * height, titles[i], color=colours[i], fontsize=FONT, weight="bold"
+        )
+    ax.set_xlim(-0.02 * width, n_columns * (width + gap) - gap + 0.02 * width)
+    ax.set_ylim(n_rows * (height + head) - head + 0.02 * height, -head)
+    _colour_bar(ax, picture, label)
+    ax.set_axis_off()
+    return ax
+
+
+def seed_scores(
+    values: Mapping[str, Sequence[float]],
+    published: Mapping[str, float] | None = None,
+    *,
+    score_name: str = "ACC (%)",
+    ax: Axes | None = None,
+) -> Axes:
+    """Scores of every seed beside the published value.
+
+    Parameters
+    ----------
+    values : mapping of str to sequence of float
+        Scores of each seed, by data set or method.
+    published : mapping of str to float, optional
+        Published values of some of them.
+    score_name : str, default="ACC (%)"
+        Name of the score, with unit.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        A published value of something that has no scores.
+    """
+    published = dict(published or {})
+    if unknown := set(published) - set(values):
+        raise ValueError(f"published value without scores: {', '.join(sorted(unknown))}")
+    ax = _axes(ax, 5.8, 1.3 + 0.42 * len(values))
+    for line, (name, scores) in enumerate(values.items()):
+        scores = np.asarray(scores, dtype=float)
+        labels = ["one seed", "mean", "published"] if line == 0 else [None] * 3
+        ax.scatter(
+            scores,
+            _spread(scores, line),
+            s=24,
+            color=PALETTE[0],
+            alpha=0.55,
+            linewidths=0,
+            label=labels[0],
+        )
+        ax.plot(
+            [scores.mean()] * 2,
+            [line - 0.3, line + 0.3],
+            color=PALETTE[0],
+            linewidth=2.2,
+            label=labels[1],
+        )
+        if name in published:
+            ax.scatter(
+                published[name],
+                line,
+                marker="D",
+                s=42,
+                facecolor="none",
+                edgecolor=PALETTE[3],
+                linewidths=1.6,
+                label=labels[2],
+                zorder=3,
+            )
+    ax.set_yticks(range(len(values)), [_short(name) for name in values])
+    ax.set_ylim(len(values) - 0.5, -0.5)
+    _legend(ax)
+    return _finish(ax, score_name, "", grid="x", ticks="x")
+
+
+def silhouette_over_k(
+    n_clusters: Sequence[int],
+    scores: Sequence[float],
+    *,
+    chosen: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Silhouette against the number of clusters, the chosen number marked.
+
+    Parameters
+    ----------
+    n_clusters : sequence of int
+        Numbers of clusters tried.
+    scores : sequence of float of the same length
+        Mean silhouette of each, in [-1, 1].
+    chosen : int, optional
+        The number to mark; the one with the best score where it is None.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Unequal lengths, or a choice that was not tried.
+    """
+    tried, scores = list(n_clusters), np.asarray(scores, dtype=float)
+    if len(tried) != len(scores) or not tried:
+        raise ValueError(
+            f"{len(tried)} numbers of clusters and {len(scores)} scores; give one for each"
+        )
+    chosen = tried[int(scores.argmax())] if chosen is None else chosen
+    if chosen not in tried:
+        raise ValueError(f"{chosen} clusters were not tried; tried {tried}")
+    best = scores[tried.index(chosen)]
+    ax = _axes(ax, 4.8, 3.0)
+    ax.plot(tried, scores, color=PALETTE[0], linewidth=1.4, marker="o", markersize=4.5)
+    ax.scatter(
+        chosen, best, s=110, facecolor="none", edgecolor=PALETTE[3], linewidths=1.8, zorder=3
+    )
+    ax.annotate(
+        f"{chosen} clusters: {best:.2f}",
+        (chosen, best),
+        xytext=(9, 7),
+        textcoords="offset points",
+        fontsize=FONT,
+        color=PALETTE[3],
+        weight="bold",
+    )
+    ax.set_xticks(tried)
+    ax.margins(x=0.12, y=0.18)
+    return _finish(ax, "number of clusters", "mean silhouette (-1 to 1)", grid="y")
+
+
+def _further_colour(k: int) -> str:
+    """Colour number k beyond the palette: golden-angle steps in hue, two lightnesses."""
+    hue = (k * 0.61803398875) % 1
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.36 if k % 2 else 0.58, 0.55)
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+
+
+def _axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """The Axes given, or that of a new figure of this size in inches."""
+    return (
+        plt.subplots(figsize=(width, height), dpi=110, layout="constrained")[1]
+        if ax is None
+        else ax
+    )
+
+
+def _finish(ax, x_name, y_name, *, grid="both", ticks="both", frame=True) -> Axes:
+    ax.set_xlabel(x_name, fontsize=FONT, color=INK)
+    ax.set_ylabel(y_name, fontsize=FONT, color=INK)
+    ax.tick_params(labelsize=FONT - 0.5, color=NEUTRAL, labelcolor=INK, length=3)
+    for axis in {"x": "y", "y": "x"}.get(ticks, ""):
+        ax.tick_params(axis=axis, length=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_visible(frame)
+    ax.spines[["left", "bottom"]].set_color(NEUTRAL)
+    ax.set_axisbelow(True)
+    if grid:
+        ax.grid(axis=grid, color=GRID, linewidth=0.8)
+    return ax
+
+
+def _legend(ax, *, outside: bool = True, **options) -> None:
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
+    legend = ax.legend(frameon=False, fontsize=FONT - 0.5, labelcolor=INK, **place, **options)
+    legend.get_title().set(fontsize=FONT - 1, color=NEUTRAL)
+
+
+def _colour_bar(ax, image, label: str) -> None:
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
+    bar.set_label(label, fontsize=FONT, color=INK)
+    bar.ax.tick_params(labelsize=FONT - 1, color=NEUTRAL, labelcolor=INK, length=3)
+    bar.outline.set_visible(False)
+
+
+def _colour_scale(matrix, label: str) -> dict:
+    """Two-sided around 0 for signed values, 0 to 1 for gates, 0 to the largest otherwise."""
+    largest = float(np.abs(matrix).max()) or 1.0
+    if matrix.min() < 0:
+        return {"cmap": DIVERGING, "norm": TwoSlopeNorm(0, -largest, largest)}
+    return {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1 if label == "gate" else largest}
+
+
+def _cluster_ticks(ax, positions, n_clusters: int) -> None:
+    ax.set_yticks(positions, [f"cluster {k}" for k in range(n_clusters)])
+    for text, colour in zip(ax.get_yticklabels(), cluster_colours(n_clusters), strict=True):
+        text.set(color=colour, weight="bold")
+
+
+def _matrix_and_names(matrix, feature_names) -> tuple[np.ndarray, list[str]]:
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(f"matrix has shape {matrix.shape}; expected (n_clusters, n_features)")
+    n_features = matrix.shape[1]
+    names = (
+        [f"x{j}" for j in range(n_features)]
+        if feature_names is None
+        else list(map(str, feature_names))
+    )
+    if len(names) != n_features:
+        raise ValueError(f"{len(names)} feature names for {n_features} features; give one for each")
+    return matrix, names
+
+
+def _strongest(magnitudes, k: int) -> np.ndarray:
+    """Features of largest magnitude, largest first; ties in the order of the features."""
+    return np.argsort(-magnitudes, kind="stable")[:k]
+
+
+def _short(name: str) -> str:
+    """A name fit for a tick label; `$` would start a formula."""
+    name = " ".join(str(name)[: 4 * NAME_LENGTH].split())
+    name = name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
+    return name.replace("$", r"\$")
+
+
+def _curves(history) -> dict[str, np.ndarray]:
+    """Losses by name, each of shape (n_epochs, n_models)."""
+    if not isinstance(history, Mapping):
+        names = list(dict.fromkeys(name for epoch in history for name in epoch))
+        history = {name: [epoch[name] for epoch in history if name in epoch] for name in names}
+    curves = {name: np.asarray(values, dtype=float) for name, values in history.items()}
+    if not any(curve.size for curve in curves.values()):
+        raise ValueError("history is empty; train for at least one epoch")
+    return {name: curve.reshape(len(curve), -1) for name, curve in curves.items()}
+
+
+def _spread(scores, line: int) -> np.ndarray:
+    """Heights around a line that keep equal scores apart, the same on every call."""
+    offsets = (np.arange(len(scores)) * 0.61803398875) % 1 - 0.5
+    return line + 0.32 * offsets
