@@ -1,0 +1,110 @@
+"""Losses: pure functions of tensors that return one value per model, shape (n_models,).
+
+Weights are applied by the estimators, never here.
+"""
+
+import torch
+from torch import Tensor
+
+
+def reconstruction_error(x_hat: Tensor, x: Tensor, order: int = 2) -> Tensor:
+    """Mean of ``|x_hat - x|**order`` over rows and features.
+
+    Parameters
+    ----------
+    x_hat, x : Tensor of shape (n_models, batch, n_features)
+    order : {1, 2}
+        1: absolute error; 2: squared error.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    difference = x_hat - x
+    error = difference.abs() if order == 1 else difference.square()
+    return error.mean(dim=(1, 2))
+
+
+def gate_penalty(mu: Tensor, sigma: float) -> Tensor:
+    """Expected fraction of open gates, Eq. (3) of IDC: the mean of Φ((μ + 0.5) / σ).
+
+    The paper sums over features; the mean keeps the weight of this term independent of the number
+    of features.
+
+    Parameters
+    ----------
+    mu : Tensor of shape (n_models, ..., n_features)
+        Gate means in (-1, 1).
+    sigma : float
+        Standard deviation of the gate noise, in the same unit as `mu`.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    return torch.special.ndtr((mu + 0.5) / sigma).flatten(1).mean(dim=1)
+
+
+def coding_rate(z: Tensor, scale: Tensor | float) -> Tensor:
+    """Compute ½ logdet(I + scale · zᵀz) in the smaller of its two forms, by Cholesky.
+
+    Parameters
+    ----------
+    z : Tensor of shape (..., n_rows, n_columns)
+    scale : float or Tensor broadcastable to (...)
+        Positive.
+
+    Returns
+    -------
+    Tensor of shape (...)
+    """
+    gram = z @ z.mT if z.shape[-2] < z.shape[-1] else z.mT @ z
+    scale = torch.as_tensor(scale, dtype=z.dtype, device=z.device)[..., None, None]
+    factor = torch.linalg.cholesky(torch.eye(gram.shape[-1], device=z.device) + scale * gram)
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+
+
+def gate_coding_loss(z: Tensor, eps: float) -> Tensor:
+    """Negative coding rate of the gates per row, Eqs. (4) and (7) of IDC.
+
+    The lower, the more the gates of a batch differ from row to row.
+
+    Parameters
+    ----------
+    z : Tensor of shape (n_models, batch, n_features)
+        Gates in [0, 1], or their random projection.
+    eps : float
+        Squared coding error, positive.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    batch, n_features = z.shape[-2:]
+    return -coding_rate(z, n_features / (batch * eps)) / batch
+
+
+def cluster_coding_loss(h: Tensor, membership: Tensor, eps: float) -> Tensor:
+    """Mean coding rate of the clusters per embedding dimension, Eqs. (6) and (8) of IDC.
+
+    Each cluster counts by its share of the batch, as in Yu et al. (2020). The lower, the more
+    compact the clusters.
+
+    Parameters
+    ----------
+    h : Tensor of shape (n_models, batch, n_latent)
+        Embedding, rows of unit length.
+    membership : Tensor of shape (n_models, batch, n_clusters)
+        Rows sum to one.
+    eps : float
+        Squared coding error, positive.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    n_latent = h.shape[-1]
+    size = membership.sum(dim=1) + 1e-8  # (n_models, n_clusters)
+    weighted = h[:, None] * membership.mT[..., None].clamp_min(0).add(1e-20).sqrt()
+    rate = coding_rate(weighted, n_latent / (size * eps))
+    return (size / size.sum(dim=1, keepdim=True) * rate).sum(dim=1) / n_latent

@@ -1,0 +1,88 @@
+"""Fitted estimators on disk: weights as safetensors, settings as JSON. Loading runs no code."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_FORMAT = 1
+
+
+def save(estimator, path, weights: dict[str, Tensor]) -> None:
+    """Write `estimator` to the folder `path`: settings, fitted attributes and `weights`.
+
+    Fitted attributes that are numbers, strings, dicts of them, or arrays are kept; modules are the
+    business of `weights`.
+
+    Raises
+    ------
+    TypeError
+        If a setting is not plain data (a RandomState, for instance).
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    fitted = {k: v for k, v in vars(estimator).items() if k.endswith("_") and k != "network_"}
+    arrays, plain = _split(fitted)
+    tensors = {f"weight/{k}": v.contiguous() for k, v in weights.items()}
+    save_file(tensors, folder / "weights.safetensors")
+    np.savez(folder / "fitted.npz", **arrays)
+    content = {
+        "format": _FORMAT,
+        "class": type(estimator).__name__,
+        "settings": estimator.get_params(),
+        "fitted": plain,
+    }
+    (folder / "estimator.json").write_text(json.dumps(content, indent=1))
+
+
+def load(cls, path) -> tuple[object, dict[str, Tensor]]:
+    """Read what `save` wrote: an estimator of class `cls` and its weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `path` holds no estimator.
+    ValueError
+        If it holds one of another class.
+    """
+    folder = Path(path)
+    description = folder / "estimator.json"
+    if not description.is_file():
+        raise FileNotFoundError(f"{folder} holds no saved estimator (no estimator.json in it)")
+    content = json.loads(description.read_text())
+    if content["class"] != cls.__name__:
+        raise ValueError(f"{folder} holds a {content['class']}, not a {cls.__name__}")
+    estimator = cls(**content["settings"])
+    with np.load(folder / "fitted.npz", allow_pickle=False) as arrays:
+        fitted = content["fitted"] | dict(arrays)
+    for name, value in _join(fitted).items():
+        setattr(estimator, name, value)
+    weights = load_file(folder / "weights.safetensors")
+    return estimator, {k.removeprefix("weight/"): v for k, v in weights.items()}
+
+
+def _split(fitted: dict) -> tuple[dict, dict]:
+    """Separate arrays (also those inside dicts, under "name/key") from plain values."""
+    arrays, plain = {}, {}
+    for name, value in fitted.items():
+        entries = value.items() if isinstance(value, dict) else [(None, value)]
+        for key, entry in entries:
+            full = name if key is None else f"{name}|{key}"
+            if isinstance(entry, np.ndarray):
+                arrays[full] = entry.astype(str) if entry.dtype == object else entry
+            else:
+                plain[full] = entry
+    return arrays, plain
+
+
+def _join(flat: dict) -> dict:
+    fitted: dict = {}
+    for full, value in flat.items():
+        name, _, key = full.partition("|")
+        if key:
+            fitted.setdefault(name, {})[key] = value
+        else:
+            fitted[name] = value.astype(object) if name == "feature_names_in_" else value
+    return fitted

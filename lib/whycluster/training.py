@@ -1,0 +1,169 @@
+"""One training loop for stacks of models. It knows nothing of clustering."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+History = dict[str, np.ndarray]
+
+
+def train(
+    step: Callable[[Tensor, float], dict[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    epochs: Iterable[Iterable[Tensor]],
+    n_epochs: int,
+    *,
+    schedule: Callable[[float], float] | None = None,
+    on_epoch: Callable[[int, dict[str, Tensor]], None] | None = None,
+) -> History:
+    """Minimise the sum of the losses that `step` returns, over models and names.
+
+    Models of a stack share no parameter, so the gradient of the sum is the gradient of each.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(rows, progress)`` gets row indices (n_models, batch) and the share of epochs done,
+        in [0, 1), and returns named losses of shape (n_models,), already weighted.
+    optimizer : torch.optim.Optimizer
+    epochs : iterable
+        Yields, for each epoch, an iterable of row indices.
+    n_epochs : int
+    schedule : callable or None
+        Factor on the initial learning rate as a function of progress.
+    on_epoch : callable or None
+        Called with the epoch number from 0 and its mean losses.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_epochs, n_models)
+        Per-sample mean of each loss in each epoch.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    history: list[dict[str, Tensor]] = []
+    for epoch, batches in zip(range(n_epochs), epochs, strict=False):
+        progress = epoch / n_epochs
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * (schedule(progress) if schedule else 1.0)
+        history.append(_run_epoch(step, optimizer, batches, progress))
+        if on_epoch:
+            on_epoch(epoch, history[-1])
+    return _to_arrays(history)
+
+
+def _run_epoch(step, optimizer, batches, progress) -> dict[str, Tensor]:
+    """Take one step per batch; return the mean of each loss over samples."""
+    totals: dict[str, Tensor] = {}
+    n_seen = 0
+    for rows in batches:
+        losses = step(rows, progress)
+        optimizer.zero_grad(set_to_none=True)
+        sum(loss.sum() for loss in losses.values()).backward()
+        optimizer.step()
+        n_seen += rows.shape[1]
+        for name, loss in losses.items():
+            totals[name] = totals.get(name, 0.0) + loss.detach() * rows.shape[1]
+    return {name: total / n_seen for name, total in totals.items()}
+
+
+def _to_arrays(history: list[dict[str, Tensor]]) -> History:
+    names = dict.fromkeys(name for losses in history for name in losses)
+    return {n: torch.stack([losses[n] for losses in history]).cpu().numpy() for n in names}
+
+
+def cosine(floor: float) -> Callable[[float], float]:
+    """Return a schedule from 1 down to `floor` along half a cosine."""
+    return lambda progress: floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@contextlib.contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Set torch's float32 matmul precision ("highest", "high", "medium") for a block."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextlib.contextmanager
+def progress_bar(n_epochs: int, verbose: int) -> Iterator[Callable | None]:
+    """Yield an `on_epoch` callback that advances a progress bar; None unless `verbose`."""
+    if not verbose:
+        yield None
+        return
+    with tqdm(total=n_epochs, unit="epoch") as bar:
+        yield lambda _epoch, _losses: bar.update()
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the torch device; "auto" is the GPU when there is one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+class Checkpoint:
+    """Finished phases on disk, so that training that was cut off resumes at the last of them.
+
+    Each phase is one safetensors file, written aside and renamed. A phase is reused only when its
+    fingerprint (settings, data, seeds) is that of the present training.
+
+    Parameters
+    ----------
+    folder : path or None
+        None: nothing is kept.
+    fingerprint : str
+        See `fingerprint`.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None, fingerprint: str):
+        self.folder = Path(folder) if folder is not None else None
+        self.fingerprint = fingerprint
+
+    def phase(self, name: str, module: nn.Module, streams, run: Callable[[], History]) -> History:
+        """Restore phase `name` into `module` and `streams`, or `run` and keep it."""
+        if self.folder is None:
+            return run()
+        path = self.folder / f"{name}-{self.fingerprint}.safetensors"
+        if path.exists():
+            return self._restore(path, module, streams)
+        history = run()
+        self._keep(path, module, streams, history)
+        return history
+
+    def _keep(self, path: Path, module: nn.Module, streams, history: History) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"weight/{k}": v.contiguous() for k, v in module.state_dict().items()}
+        tensors |= {f"history/{k}": torch.as_tensor(v) for k, v in history.items()}
+        partial = path.with_suffix(".partial")
+        save_file(tensors | {"streams": streams.state()}, partial)
+        os.replace(partial, path)
+
+    def _restore(self, path: Path, module: nn.Module, streams) -> History:
+        tensors = load_file(path)
+        streams.restore(tensors.pop("streams"))
+        split = {"weight": {}, "history": {}}
+        for key, tensor in tensors.items():
+            kind, name = key.split("/", 1)
+            split[kind][name] = tensor
+        module.load_state_dict(split["weight"])
+        return {name: tensor.numpy() for name, tensor in split["history"].items()}
+
+
+def fingerprint(settings: dict, data: np.ndarray, seeds: list[int]) -> str:
+    """Return a short hash of settings, data and seeds."""
+    digest = hashlib.sha256(np.ascontiguousarray(data).tobytes())
+    digest.update(json.dumps([settings, data.shape, seeds], sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]

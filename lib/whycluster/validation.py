@@ -1,0 +1,71 @@
+"""Checks of user input that every estimator shares; one line per fault, naming the offender."""
+
+import numbers
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+
+def check_fit(estimator, X) -> np.ndarray:
+    """Validate `X` for `fit` and the number of clusters against it.
+
+    Parameters
+    ----------
+    estimator : estimator with an attribute n_clusters
+    X : array-like or DataFrame of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features), float32
+
+    Raises
+    ------
+    ValueError
+        Naming the column with missing or infinite values; the number of clusters; constant data.
+    """
+    X_ = _check(estimator, X, reset=True)
+    check_n_clusters(estimator.n_clusters, X_)
+    return X_
+
+
+def check_predict(estimator, X) -> np.ndarray:
+    """Validate `X` for a fitted estimator; returns float32 of shape (n_samples, n_features)."""
+    return _check(estimator, X, reset=False)
+
+
+def check_n_clusters(n_clusters: int, X: np.ndarray) -> None:
+    """Raise a ValueError unless 2 <= n_clusters <= the number of distinct rows of `X`."""
+    if not isinstance(n_clusters, numbers.Integral) or isinstance(n_clusters, bool):
+        raise ValueError(f"n_clusters={n_clusters!r} is not a whole number; pass an int of 2 or more")
+    if n_clusters < 2:
+        raise ValueError(f"n_clusters={n_clusters} is below 2; there is nothing to tell apart")
+    if (X == X[0]).all():
+        raise ValueError(f"all {X.shape[1]} columns are constant; there are no clusters to find")
+    n_distinct = len(np.unique(X, axis=0))
+    if n_clusters > n_distinct:
+        raise ValueError(
+            f"n_clusters={n_clusters} exceeds the {n_distinct} distinct rows of X; pass at most that"
+        )
+
+
+def _check(estimator, X, reset: bool) -> np.ndarray:
+    X_ = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype=np.float32,
+        order="C",
+        ensure_all_finite=False,
+        ensure_min_samples=2 if reset else 1,
+    )
+    bad = ~np.isfinite(X_)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        names = getattr(estimator, "feature_names_in_", None)
+        name = f"{names[column]!r}" if names is not None else str(column)
+        kind = "NaN" if np.isnan(X_[row, column]) else "inf"
+        raise ValueError(
+            f"X contains {kind} in column {name}, row {row} ({bad.sum()} such values in all); "
+            "impute or drop them first"
+        )
+    return X_
