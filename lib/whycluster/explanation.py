@@ -223,8 +223,9 @@ class Explanation:
         -------
         matplotlib Axes
         """
+        vmax = 1.0 if self.kind == "gate" else None
         return plots.gates(
-            self.cluster, self.feature_names, max_features=k, label=f"{self.kind}", ax=ax
+            self.cluster, self.feature_names, max_features=k, label=self.kind, vmax=vmax, ax=ax
         )
 
     def __repr__(self) -> str:

@@ -30,7 +30,7 @@ INK = "#1f2933"  # text
 NEUTRAL = "#6b7280"  # what belongs to no cluster: totals, reference lines, noise
 GRID = "#e5e7eb"
 SEQUENTIAL = LinearSegmentedColormap.from_list(
-    "whycluster_sequential", ["#ffffff", "#d7e8f3", "#7fb5d8", "#2a84bd", "#0b4f86", "#08264a"]
+    "whycluster_sequential", ["#f4f6f8", "#d7e8f3", "#7fb5d8", "#2a84bd", "#0b4f86", "#08264a"]
 )
 DIVERGING = LinearSegmentedColormap.from_list(
     "whycluster_diverging",
@@ -124,6 +124,7 @@ def gates(
     *,
     max_features: int = 30,
     label: str = "gate",
+    vmax: float | None = 1.0,
     ax: Axes | None = None,
 ) -> Axes:
     """Explanations of clusters as a heat map: one line per cluster, one column per feature.
@@ -131,14 +132,16 @@ def gates(
     Parameters
     ----------
     matrix : array-like of shape (n_clusters, n_features)
-        Gates or other explanations. Negative values give a two-sided colour scale; gates a
-        scale from 0 to 1.
+        Gates or other explanations. Negative values give a two-sided colour scale.
     feature_names : sequence of str, optional
         x0, x1, ... where it is None.
     max_features : int, at least 1, default=30
         Columns shown: those of largest absolute value in any cluster, in the order of the table.
     label : str, default="gate"
         What the values are, written at the colour bar.
+    vmax : float or None, default=1
+        Upper end of the colour scale, as for gates; None, or a larger value in the matrix, ends it
+        at the largest.
     ax : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -153,22 +156,20 @@ def gates(
     """
     matrix, names = _matrix_and_names(matrix, feature_names)
     shown = np.sort(_strongest(np.abs(matrix).max(axis=0), max_features))
-    matrix, names = matrix[:, shown], [names[j] for j in shown]
+    matrix, names = matrix[:, shown], [_short(names[j]) for j in shown]
     n_clusters, n_shown = matrix.shape
-    ax = _axes(ax, np.clip(2.4 + 0.34 * n_shown, 4.2, 13), np.clip(1.5 + 0.34 * n_clusters, 2.2, 9))
-    image = ax.pcolormesh(matrix, edgecolors="white", linewidth=1.2, **_colour_scale(matrix, label))
+    room = 0.05 * max(map(len, names))  # inches below the axis for slanted names
+    height = np.clip(0.9 + 0.32 * n_clusters + room, 2, 9)
+    ax = _axes(ax, np.clip(2.4 + 0.34 * n_shown, 4.2, 13), height)
+    scale = _colour_scale(matrix, vmax)
+    image = ax.pcolormesh(matrix, edgecolors="white", linewidth=1.2, **scale)
     ax.invert_yaxis()
-    ax.set_xticks(np.arange(n_shown) + 0.5, [_short(name) for name in names])
-    ax.tick_params(axis="x", rotation=40 if max(map(len, names)) > 3 else 0)
-    plt.setp(
-        ax.get_xticklabels(),
-        ha="right" if max(map(len, names)) > 3 else "center",
-        rotation_mode="anchor",
-    )
-    _cluster_ticks(ax, np.arange(n_clusters) + 0.5, n_clusters)
     _colour_bar(ax, image, label)
     hidden = f" ({n_shown} strongest shown)" if n_shown == max_features else ""
-    return _finish(ax, f"feature{hidden}", "", grid=None, frame=False)
+    _finish(ax, f"feature{hidden}", "", grid=None, ticks="", frame=False)
+    _feature_ticks(ax, names)
+    _cluster_ticks(ax, n_clusters)
+    return ax
 
 
 def top_features(
@@ -334,6 +335,7 @@ def image_gates(
     titles: Sequence[str] | None = None,
     n_columns: int = 5,
     label: str = "gate",
+    vmax: float | None = 1.0,
     ax: Axes | None = None,
 ) -> Axes:
     """Explanations of image data, each drawn as an image, side by side.
@@ -350,6 +352,9 @@ def image_gates(
         Images side by side.
     label : str, default="gate"
         What the values are, written at the colour bar.
+    vmax : float or None, default=1
+        Upper end of the colour scale, as for gates; None, or a larger value in the matrix, ends it
+        at the largest.
     ax : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -374,7 +379,7 @@ def image_gates(
     n_rows = -(-len(matrix) // n_columns)
     ax = _axes(ax, 1.35 * n_columns + 0.8, 1.55 * n_rows * height / width)
     gap, head = 0.08 * width, 0.24 * height
-    scale = _colour_scale(matrix, label)
+    scale = _colour_scale(matrix, vmax)
     for i, image in enumerate(matrix):
         left, top = (i % n_columns) * (width + gap), (i // n_columns) * (height + head)
         extent = (left, left + width, top + height, top)
@@ -425,37 +430,18 @@ def seed_scores(
     if unknown := set(published) - set(values):
         raise ValueError(f"published value without scores: {', '.join(sorted(unknown))}")
     ax = _axes(ax, 5.8, 1.3 + 0.42 * len(values))
-    for line, (name, scores) in enumerate(values.items()):
-        scores = np.asarray(scores, dtype=float)
-        labels = ["one seed", "mean", "published"] if line == 0 else [None] * 3
-        ax.scatter(
-            scores,
-            _spread(scores, line),
-            s=24,
-            color=PALETTE[0],
-            alpha=0.55,
-            linewidths=0,
-            label=labels[0],
-        )
-        ax.plot(
-            [scores.mean()] * 2,
-            [line - 0.3, line + 0.3],
-            color=PALETTE[0],
-            linewidth=2.2,
-            label=labels[1],
-        )
-        if name in published:
-            ax.scatter(
-                published[name],
-                line,
-                marker="D",
-                s=42,
-                facecolor="none",
-                edgecolor=PALETTE[3],
-                linewidths=1.6,
-                label=labels[2],
-                zorder=3,
-            )
+    scores = [np.asarray(seeds, dtype=float) for seeds in values.values()]
+    heights = np.concatenate([_spread(seeds, line) for line, seeds in enumerate(scores)])
+    dots = {"s": 24, "color": PALETTE[0], "alpha": 0.55, "linewidths": 0}
+    ax.scatter(np.concatenate(scores), heights, label="one seed", **dots)
+    lines = np.arange(len(scores))
+    means = [seeds.mean() for seeds in scores]
+    ax.vlines(means, lines - 0.3, lines + 0.3, color=PALETTE[0], linewidth=2.2, label="mean")
+    known = [line for line, name in enumerate(values) if name in published]
+    if known:
+        at = [published[name] for name in values if name in published]
+        diamond = {"marker": "D", "s": 42, "facecolor": "none", "edgecolor": PALETTE[3]}
+        ax.scatter(at, known, linewidths=1.6, label="published", zorder=3, **diamond)
     ax.set_yticks(range(len(values)), [_short(name) for name in values])
     ax.set_ylim(len(values) - 0.5, -0.5)
     _legend(ax)
@@ -535,11 +521,11 @@ def _axes(ax: Axes | None, width: float, height: float) -> Axes:
     )
 
 
-def _finish(ax, x_name, y_name, *, grid="both", ticks="both", frame=True) -> Axes:
+def _finish(ax, x_name, y_name, *, grid="both", ticks="xy", frame=True) -> Axes:
     ax.set_xlabel(x_name, fontsize=FONT, color=INK)
     ax.set_ylabel(y_name, fontsize=FONT, color=INK)
     ax.tick_params(labelsize=FONT - 0.5, color=NEUTRAL, labelcolor=INK, length=3)
-    for axis in {"x": "y", "y": "x"}.get(ticks, ""):
+    for axis in set("xy") - set(ticks):
         ax.tick_params(axis=axis, length=0)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_visible(frame)
@@ -563,16 +549,22 @@ def _colour_bar(ax, image, label: str) -> None:
     bar.outline.set_visible(False)
 
 
-def _colour_scale(matrix, label: str) -> dict:
-    """Two-sided around 0 for signed values, 0 to 1 for gates, 0 to the largest otherwise."""
+def _colour_scale(matrix, vmax: float | None) -> dict:
+    """Two-sided around 0 for signed values, else from 0 to at least vmax."""
     largest = float(np.abs(matrix).max()) or 1.0
-    if matrix.min() < 0:
+    if matrix.min() < -1e-9 * largest:  # beyond rounding
         return {"cmap": DIVERGING, "norm": TwoSlopeNorm(0, -largest, largest)}
-    return {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 1 if label == "gate" else largest}
+    return {"cmap": SEQUENTIAL, "vmin": 0, "vmax": max(largest, vmax or 0)}
 
 
-def _cluster_ticks(ax, positions, n_clusters: int) -> None:
-    ax.set_yticks(positions, [f"cluster {k}" for k in range(n_clusters)])
+def _feature_ticks(ax, names) -> None:
+    ax.set_xticks(np.arange(len(names)) + 0.5, names)
+    if max(map(len, names)) > 3:
+        plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+
+
+def _cluster_ticks(ax, n_clusters: int) -> None:
+    ax.set_yticks(np.arange(n_clusters) + 0.5, [f"cluster {k}" for k in range(n_clusters)])
     for text, colour in zip(ax.get_yticklabels(), cluster_colours(n_clusters), strict=True):
         text.set(color=colour, weight="bold")
 
