@@ -1,0 +1,104 @@
+"""What is known about each data set: registry.toml as frozen records."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a data set; `checksum` is "sha256:..." (or "md5:..."), `url` None if by hand."""
+
+    path: str
+    checksum: str
+    source: str
+    url: str | None = None
+    member: str | None = None
+    part: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set: `shape` counts rows and features, `options` go to the reader of `format`."""
+
+    name: str
+    description: str
+    source: str
+    licence: str
+    shape: tuple[int, int]
+    format: str
+    files: tuple[File, ...] = ()
+    aliases: tuple[str, ...] = ()
+    seeded: bool = False
+    options: dict = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that upstream splits the rows into, () if it does not."""
+        return tuple(dict.fromkeys(file.part for file in self.files if file.part))
+
+    def files_of(self, part: str) -> tuple[File, ...]:
+        """Files of one part, or of all of them for "all"."""
+        choices = ("all", *self.parts)
+        if part not in choices:
+            raise ValueError(f"{self.name} has no part {part!r}; choose one of {choices}")
+        return tuple(file for file in self.files if part in ("all", file.part))
+
+
+def names() -> list[str]:
+    """Names of all known data sets, in the order of registry.toml."""
+    return list(ENTRIES)
+
+
+def find(name: str) -> Entry:
+    """Entry called `name`, by name or alias; case, blanks, dashes and underscores do not matter.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message names the closest ones.
+    """
+    spellings = {
+        _plain(known): entry for entry in ENTRIES.values() for known in (*entry.aliases, entry.name)
+    }
+    if _plain(name) not in spellings:
+        close = difflib.get_close_matches(_plain(name), spellings, n=3, cutoff=0.5)
+        hint = ", ".join(dict.fromkeys(spellings[match].name for match in close))
+        hint = f"did you mean {hint}?" if hint else "see python -m whycluster.datasets"
+        raise ValueError(f"no data set is called {name!r}; {hint}")
+    return spellings[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+
+
+def _read() -> dict[str, Entry]:
+    text = resources.files("whycluster.datasets").joinpath("registry.toml").read_text("utf-8")
+    entries: dict[str, Entry] = {}
+    for name, table in tomllib.loads(text).items():
+        known = {key: table.pop(key) for key in ("description", "source", "licence", "format")}
+        files = [_file(source=known["source"], **file) for file in table.pop("files", [])]
+        if shared := table.pop("files_of", None):
+            files = entries[shared["name"]].files_of(shared["part"])
+        entries[name] = Entry(
+            name,
+            **known,
+            files=tuple(files),
+            shape=tuple(table.pop("shape")),
+            aliases=tuple(table.pop("aliases", ())),
+            seeded=table.pop("seeded", False),
+            options=table,
+        )
+    return entries
+
+
+def _file(*, sha256: str | None = None, md5: str | None = None, **rest: str) -> File:
+    return File(checksum=f"sha256:{sha256}" if sha256 else f"md5:{md5}", **rest)
+
+
+ENTRIES = _read()
