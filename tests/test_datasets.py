@@ -247,7 +247,7 @@ def test_hdf5_groups_follow_each_other(supply, tmp_path):
 
 
 def test_xls_sheets_drop_the_case_number(supply):
-    supply("breast-tissue", (SAMPLES / "tissue.xls").read_bytes())
+    supply("breast-tissue", (SAMPLES / "tissue.xls").read_bytes())  # written by xlwt 1.3
     data = datasets.load("breast-tissue")
     assert list(data.features) == ["I0", "PA500"]
     assert data.features["I0"].tolist() == [524.79, 330.0, 551.9]

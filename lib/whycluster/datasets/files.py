@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pooch
@@ -90,7 +91,7 @@ def _fetch_cached(file: File) -> Path:
         raise FileNotFoundError(message) from error
 
 
-def _downloader(file: File):
+def _downloader(file: File) -> Callable | None:
     """Download of one member of an archive; None, pooch's own choice, for a plain file."""
     if file.member is None:
         return None

@@ -181,7 +181,8 @@ def _split(
     """Features and target of a table, its codes spelled out and its texts made categories."""
     table = table.drop(columns=list(drop))
     for column, meanings in (values or {}).items():
-        table[column] = table[column].replace(meanings)
+        spelled_out = table[column].map(lambda code, of=meanings: of.get(code, code))
+        table[column] = spelled_out.astype("category")
     texts = table.select_dtypes(exclude="number").columns
     table = table.astype({column: "category" for column in texts})
     return table.drop(columns=target), table[target]
