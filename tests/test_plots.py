@@ -1,0 +1,185 @@
+"""Plots return their Axes, label them, name real features and leave nothing behind."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex, to_rgb
+from whycluster import plots
+
+RNG = np.random.default_rng(0)
+NAMES = ["petal width", "petal length", "cost in $", "<b>"]
+GATES = np.array([[1, 0.5, 0.25, 0], [0, 0.5, 0.75, 0]])
+
+DRAWINGS = {
+    "embedding": lambda ax: plots.embedding(RNG.normal(size=(9, 2)), [0, 1, -1] * 3, ax=ax),
+    "gates": lambda ax: plots.gates(GATES, NAMES, ax=ax),
+    "top_features": lambda ax: plots.top_features(GATES, NAMES, ax=ax),
+    "faithfulness_curve": lambda ax: plots.faithfulness_curve([3, 2], [1, 2], baseline=2, ax=ax),
+    "history": lambda ax: plots.history({"loss": [3, 2, 1]}, ax=ax),
+    "image_gates": lambda ax: plots.image_gates(GATES, (2, 2), ax=ax),
+    "seed_scores": lambda ax: plots.seed_scores({"IDC": [1, 2]}, {"IDC": 3}, ax=ax),
+    "silhouette_over_k": lambda ax: plots.silhouette_over_k([2, 3], [0.1, 0.2], ax=ax),
+}
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
+def texts(artists):
+    return [artist.get_text() for artist in artists]
+
+
+def test_every_public_drawing_is_tested():
+    public = {
+        name for name, f in vars(plots).items() if getattr(f, "__module__", "") == plots.__name__
+    }
+    assert {name for name in public if name[0] != "_"} == set(DRAWINGS) | {"cluster_colours"}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_the_given_axes_come_back_and_no_figure_is_made(name):
+    figure, ax = plt.subplots()
+    assert DRAWINGS[name](ax) is ax
+    figure.canvas.draw()
+    assert plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_one_figure_is_made_where_none_is_given_and_settings_stay(name):
+    before = dict(mpl.rcParams)
+    ax = DRAWINGS[name](None)
+    ax.figure.canvas.draw()
+    assert plt.get_fignums() == [ax.figure.number]
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("name", sorted(set(DRAWINGS) - {"image_gates"}))
+def test_axes_are_labelled(name):
+    ax = DRAWINGS[name](None)
+    assert ax.get_xlabel()
+    assert ax.get_ylabel() or any(texts(ax.get_yticklabels()))
+
+
+def test_axis_labels_carry_units():
+    assert DRAWINGS["silhouette_over_k"](None).get_ylabel() == "mean silhouette (-1 to 1)"
+    assert DRAWINGS["seed_scores"](None).get_xlabel() == "ACC (%)"
+    assert DRAWINGS["history"](None).get_xlabel() == "epoch"
+
+
+class TestColours:
+    def test_a_cluster_keeps_its_colour(self):
+        assert plots.cluster_colours(3) == plots.cluster_colours(40)[:3]
+        assert plots.cluster_colours(0) == []
+
+    def test_forty_clusters_have_forty_colours(self):
+        assert len(set(plots.cluster_colours(40))) == 40
+
+    def test_every_colour_stands_out_from_white(self):
+        for colour in plots.cluster_colours(40):
+            red, green, blue = to_rgb(colour)
+            assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.8, colour
+
+    def test_figures_share_them(self):
+        bars = DRAWINGS["top_features"](None).patches
+        assert to_hex(bars[0].get_facecolor()) == plots.cluster_colours(1)[0]
+        ticks = DRAWINGS["gates"](None).get_yticklabels()
+        assert [tick.get_color() for tick in ticks] == plots.cluster_colours(2)
+
+
+class TestFeatureNames:
+    def test_heat_map_shows_the_strongest_under_their_names(self):
+        ax = plots.gates(GATES, NAMES, max_features=2)
+        assert texts(ax.get_xticklabels()) == ["petal width", r"cost in \$"]
+        assert ax.get_xlabel() == "feature (2 strongest shown)"
+
+    def test_bars_are_ordered_within_each_cluster(self):
+        ax = plots.top_features(GATES, NAMES, k=2)
+        names = texts(ax.get_yticklabels())
+        assert names == ["petal width", "petal length", r"cost in \$", "petal length"]
+        assert [bar.get_width() for bar in ax.patches] == [1, 0.5, 0.75, 0.5]
+
+    def test_a_dollar_or_an_endless_name_draws(self):
+        ax = plots.gates(GATES, ["$x^{", "y" * 100_000, "z", "w"])
+        ax.figure.canvas.draw()
+        assert max(map(len, texts(ax.get_xticklabels()))) <= plots.NAME_LENGTH + 1
+
+    def test_names_must_fit(self):
+        with pytest.raises(ValueError, match="2 feature names for 4 features"):
+            plots.gates(GATES, ["a", "b"])
+        with pytest.raises(ValueError, match="2 feature names for 4 features"):
+            plots.top_features(GATES, ["a", "b"])
+
+
+class TestScales:
+    def test_gates_span_zero_to_one(self):
+        assert plots.gates(GATES / 2, NAMES).collections[0].get_clim() == (0, 1)
+        assert plots.gates(GATES / 2, NAMES, vmax=None).collections[0].get_clim() == (0, 0.5)
+
+    def test_larger_values_are_not_clipped(self):
+        assert plots.gates(3 * GATES, NAMES).collections[0].get_clim() == (0, 3)
+
+    def test_signed_values_are_centred_on_zero(self):
+        assert plots.gates(GATES - 0.25, NAMES).collections[0].get_clim() == (-0.75, 0.75)
+
+    def test_all_closed_gates_draw(self):
+        plots.gates(0 * GATES, NAMES, vmax=None).figure.canvas.draw()
+
+
+def test_embedding_counts_the_rows_of_each_cluster():
+    ax = plots.embedding(np.zeros((5, 2)), [0, 0, 2, 2, -1])
+    legend = texts(ax.get_legend().get_texts())
+    assert legend == ["no cluster (1)", "cluster 0 (2)", "cluster 2 (2)"]
+    with pytest.raises(ValueError, match="give two columns and one label per point"):
+        plots.embedding(np.zeros((5, 3)), [0] * 5)
+
+
+def test_history_takes_epochs_or_curves_and_many_models():
+    by_epoch = plots.history([{"a": 3, "b": 1}, {"a": 2}])
+    assert [line.get_ydata().tolist() for line in by_epoch.lines] == [[3, 2], [1]]
+    assert texts(by_epoch.get_legend().get_texts()) == ["a", "b"]
+    many = plots.history({"a": np.ones((4, 3))}, log=True)
+    assert len(many.lines) == 3
+    assert texts(many.get_legend().get_texts()) == ["a"]
+    with pytest.raises(ValueError, match="history is empty"):
+        plots.history([])
+    with pytest.raises(ValueError, match="not positive; draw them with log=False"):
+        plots.history({"a": [1, 0]}, log=True)
+
+
+def test_images_are_titled_and_keep_their_pixels():
+    ax = plots.image_gates(GATES, (2, 2))
+    assert texts(ax.texts) == ["cluster 0", "cluster 1"]
+    assert ax.images[1].get_array().tolist() == [[0, 0.5], [0.75, 0]]
+    with pytest.raises(ValueError, match=r"does not hold images of shape \(3, 3\)"):
+        plots.image_gates(GATES, (3, 3))
+    with pytest.raises(ValueError, match="1 titles for 2 images"):
+        plots.image_gates(GATES, (2, 2), titles=["a"])
+
+
+def test_seed_scores_draw_every_seed_and_the_published_value():
+    ax = plots.seed_scores({"A": [1, 2, 3], "B": [4, 4]}, {"B": 5})
+    assert ax.collections[0].get_offsets()[:, 0].tolist() == [1, 2, 3, 4, 4]
+    assert ax.collections[-1].get_offsets().tolist() == [[5, 1]]
+    assert texts(ax.get_legend().get_texts()) == ["one seed", "mean", "published"]
+    with pytest.raises(ValueError, match="published value without scores: C"):
+        plots.seed_scores({"A": [1]}, {"C": 1})
+
+
+def test_silhouette_marks_the_choice():
+    best = plots.silhouette_over_k([2, 3, 4], [0.1, 0.3, 0.2])
+    assert texts(best.texts) == ["3 clusters: 0.30"]
+    assert texts(plots.silhouette_over_k([2, 3], [0.1, 0.2], chosen=2).texts) == [
+        "2 clusters: 0.10"
+    ]
+    with pytest.raises(ValueError, match="5 clusters were not tried"):
+        plots.silhouette_over_k([2, 3], [0.1, 0.2], chosen=5)
+
+
+def test_faithfulness_curve_refuses_unequal_lengths():
+    with pytest.raises(ValueError, match=r"importance has shape \(2,\) and score \(1,\)"):
+        plots.faithfulness_curve([1, 2], [1])
