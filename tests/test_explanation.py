@@ -163,13 +163,21 @@ class TestDisplay:
             "Explanation by gate: 3 rows, 2 clusters, 3 features",
             "  cluster 0: age 0.75, height 0.25",
             "  cluster 1: income 0.25",
-            "  overall: age 0.5, height 0.17, income 0.083",
+            "  overall: age 0.50, height 0.17, income 0.083",
         ]
 
     def test_notebook_names_each_cluster_with_its_features(self, gates):
         page = Text(gates._repr_html_())
         assert page.tags.count("table") == 3
         assert re.search("cluster 0age0.75height0.25cluster 1income0.25", page.text)
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [(0.5, "0.50"), (25, "25"), (1234.5, "1.23e+03"), (0.0001, "0.0001"), (-2, "-2.0")],
+    )
+    def test_numbers_are_short(self, value, text):
+        why = Explanation(None, [[value]], [value], ["a"], "attribution")
+        assert f"cluster 0: a {text}\n" in str(why)
 
     def test_names_are_escaped(self):
         names = ["<script>alert(1)</script>", "a & b", '"><img src=x>']

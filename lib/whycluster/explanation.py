@@ -23,7 +23,7 @@ KINDS = {
 LEVELS = ("sample", "cluster", "overall")
 SHOWN_CLUSTERS = 20  # clusters written out by str() and in a notebook
 SHOWN_FEATURES = 5  # features written out for each of them
-SHOWN_CHARACTERS = 60  # of a feature name in a display; names themselves are never cut
+SHOWN_CHARACTERS = 40  # of a feature name in a display; names themselves are never cut
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,9 +57,9 @@ class Explanation:
     >>> why = Explanation(None, [[1, 0], [0, 0.5]], [0.5, 0.25], ["age", "income"], "gate")
     >>> print(why)
     Explanation by gate: 2 clusters, 2 features
-      cluster 0: age 1
-      cluster 1: income 0.5
-      overall: age 0.5, income 0.25
+      cluster 0: age 1.0
+      cluster 1: income 0.50
+      overall: age 0.50, income 0.25
     """
 
     sample: np.ndarray | None
@@ -340,24 +340,31 @@ def _short(name: str) -> str:
 
 
 def _sentence(top) -> str:
-    return ", ".join(f"{name} {value:.2g}" for name, value, _ in top) or "no feature"
+    return ", ".join(f"{name} {_number(value)}" for name, value, _ in top) or "no feature"
+
+
+def _number(value: float) -> str:
+    """Two significant digits, in plain notation where it is short."""
+    text = f"{value:#.2g}" if 0.001 <= abs(value) < 100 else f"{value:.3g}"
+    return text.rstrip(".")
 
 
 def _card(title: str, colour: str, top) -> str:
     rows = "".join(_bar(name, value, share, colour) for name, value, share in top)
     rows = rows or '<tr><td style="text-align:left"><i>no feature</i></td></tr>'
     return (
-        '<table style="border-collapse:collapse;margin:0">'
-        f'<caption style="text-align:left;font-weight:bold;border-bottom:2px solid {colour}">'
-        f"{title}</caption><tbody>{rows}</tbody></table>"
+        '<table style="border-collapse:collapse;margin:0;min-width:280px;color:inherit">'
+        f'<caption style="text-align:left;font-weight:bold;color:inherit;padding:2px 0;'
+        f'border-bottom:2px solid {colour}">{title}</caption><tbody>{rows}</tbody></table>'
     )
 
 
 def _bar(name: str, value: float, share: float, colour: str) -> str:
     """One table row: name, value, and a bar whose length is the share of the largest value."""
     return (
-        f'<tr style="background:none"><td style="text-align:left">{html.escape(name)}</td>'
-        f'<td style="text-align:right">{value:.2g}</td>'
-        '<td style="text-align:left;min-width:84px"><div style="height:0.7em;'
+        '<tr style="background:none">'
+        f'<td style="text-align:left;padding:2px 0">{html.escape(name)}</td>'
+        f'<td style="text-align:right;padding:2px 8px 2px 14px">{_number(value)}</td>'
+        '<td style="text-align:left;width:84px;padding:2px 0"><div style="height:0.7em;'
         f'width:{80 * share:.0f}px;min-width:1px;background:{colour}"></div></td></tr>'
     )
