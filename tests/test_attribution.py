@@ -124,6 +124,13 @@ class TestGradients:
         expected = (X - X[:1]) * linear.weights_.T[linear.labels_]
         np.testing.assert_allclose(why.sample, expected, atol=1e-4)
 
+    def test_frames_are_not_written_to(self, linear, recwarn):
+        frame = pd.DataFrame(X, columns=NAMES)
+        why = attribute(linear, frame, "integrated_gradients")
+        assert why.feature_names == tuple(NAMES)
+        np.testing.assert_array_equal(frame, X)
+        assert not [w for w in recwarn if "not writable" in str(w.message)]
+
     def test_batches_do_not_change_the_answer(self, linear):
         whole = attribute(linear, X, "integrated_gradients").sample
         parts = attribute(linear, X, "integrated_gradients", batch_size=7).sample

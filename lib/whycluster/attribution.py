@@ -104,11 +104,7 @@ def attribute(
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
-    check_is_fitted(estimator)
-    table = np.asarray(X, dtype=float)
-    labels = np.asarray(estimator.predict(X))
-    if labels.min() < 0:
-        raise ValueError(f"row {labels.argmin()} is in no cluster; leave such rows out")
+    table, labels = np.asarray(X, dtype=float), _labels(estimator, X)
     rng = np.random.default_rng(random_state)
     rows = None if method == "exact" else _background(background, table, rng)
     if method == "exact":
@@ -121,12 +117,19 @@ def attribute(
         values = _shap(membership, table, labels, rows, n_permutations, batch_size, rng)
         n_clusters = membership(table[:1]).shape[1]
     else:
-        module = _module(estimator)
-        values, n_clusters = _gradients(
-            module, method, table, labels, rows, n_steps, batch_size, rng
-        )
+        module, settings = _module(estimator), (method, n_steps, batch_size)
+        values, n_clusters = _gradients(module, table, labels, rows, *settings, rng)
     kind = "contribution" if method == "exact" else "attribution"
     return Explanation.from_samples(values, labels, n_clusters, _feature_names(estimator, X), kind)
+
+
+def _labels(estimator, X) -> np.ndarray:
+    """Cluster of each row."""
+    check_is_fitted(estimator)
+    labels = np.asarray(estimator.predict(X))
+    if labels.min() < 0:
+        raise ValueError(f"row {labels.argmin()} is in no cluster; leave such rows out")
+    return labels
 
 
 def _background(background, table, rng) -> np.ndarray:
@@ -244,14 +247,14 @@ def _module(estimator) -> torch.nn.Module:
 
 
 def _gradients(
-    module, method, table, labels, background, n_steps, batch_size, rng
+    module, table, labels, background, method, n_steps, batch_size, rng
 ) -> tuple[np.ndarray, int]:
     """Attributions of the logit of each row's own cluster, and the number of clusters."""
     device = next((parameter.device for parameter in module.parameters()), "cpu")
     rows, background = (
-        torch.as_tensor(array, dtype=torch.float32, device=device) for array in (table, background)
+        torch.tensor(array, dtype=torch.float32, device=device) for array in (table, background)
     )
-    target = torch.as_tensor(labels, dtype=torch.int64, device=device)
+    target = torch.tensor(labels, dtype=torch.int64, device=device)
     explain = _explainer(module, method, background, n_steps)
     batches = zip(rows.split(batch_size), target.split(batch_size), strict=True)
     with _seeded(rng):

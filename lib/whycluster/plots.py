@@ -37,6 +37,7 @@ DIVERGING = LinearSegmentedColormap.from_list(
     ["#8c3800", "#d55e00", "#f6c9a8", "#ffffff", "#a9d0e8", "#0072b2", "#063f63"],
 )
 FONT = 9.0  # points
+HEADING = {"fontsize": FONT, "weight": "bold"}
 NAME_LENGTH = 32  # characters of a feature name that a tick label shows
 
 
@@ -101,19 +102,11 @@ def embedding(
     ax = _axes(ax, 5.6, 4.4)
     colours = cluster_colours(labels.max() + 1)
     size = float(np.clip(6000 / len(points), 4, 28))
+    dots = {"s": size, "alpha": 0.75, "linewidths": 0, "rasterized": len(points) > 2000}
     for k in np.unique(labels):
         x, y = points[labels == k].T
         name, colour = (f"cluster {k}", colours[k]) if k >= 0 else ("no cluster", NEUTRAL)
-        ax.scatter(
-            x,
-            y,
-            s=size,
-            color=colour,
-            alpha=0.75,
-            linewidths=0,
-            label=f"{name} ({len(x)})",
-            rasterized=len(points) > 2000,
-        )
+        ax.scatter(x, y, color=colour, label=f"{name} ({len(x)})", **dots)
     _legend(ax, markerscale=float(np.sqrt(28 / size)), title="rows in parentheses")
     return _finish(ax, *axis_names, grid=None)
 
@@ -210,24 +203,15 @@ def top_features(
     height = len(blocks[0]) + 1  # bars of a block and the gap below it
     colours = [NEUTRAL] if is_overall else cluster_colours(len(matrix))
     ax = _axes(ax, 5.4, 0.8 + 0.21 * height * len(blocks))
-    for block, (row, shown) in enumerate(zip(matrix, blocks, strict=True)):
-        where = block * height + np.arange(len(shown))
-        ax.barh(where, row[shown], height=0.72, color=colours[block])
+    places = [block * height + np.arange(height - 1) for block in range(len(blocks))]
+    beside = {"transform": ax.get_yaxis_transform(), "va": "center"}
+    for block, (place, shown) in enumerate(zip(places, blocks, strict=True)):
+        ax.barh(place, matrix[block, shown], height=0.72, color=colours[block])
         if not is_overall:
-            ax.text(
-                1.02,
-                where.mean(),
-                f"cluster {block}",
-                color=colours[block],
-                weight="bold",
-                fontsize=FONT,
-                va="center",
-                transform=ax.get_yaxis_transform(),
-            )
-    positions = [
-        block * height + i for block, shown in enumerate(blocks) for i in range(len(shown))
-    ]
-    ax.set_yticks(positions, [_short(names[j]) for shown in blocks for j in shown])
+            title = f"cluster {block}"
+            ax.text(1.02, place.mean(), title, color=colours[block], **beside, **HEADING)
+    ticks = [_short(names[j]) for shown in blocks for j in shown]
+    ax.set_yticks(np.concatenate(places), ticks)
     ax.set_ylim(len(blocks) * height - 1.4, -0.6)
     if matrix.min() < 0:
         ax.axvline(0, color=INK, linewidth=0.8)
@@ -378,18 +362,12 @@ def image_gates(
     n_columns = min(n_columns, len(matrix))
     n_rows = -(-len(matrix) // n_columns)
     ax = _axes(ax, 1.35 * n_columns + 0.8, 1.55 * n_rows * height / width)
-    gap, head = 0.08 * width, 0.24 * height
     scale = _colour_scale(matrix, vmax)
-    for i, image in enumerate(matrix):
+    gap, head = 0.08 * width, 0.24 * height
+    for i, image in enumerate(matrix.reshape(-1, height, width)):
         left, top = (i % n_columns) * (width + gap), (i // n_columns) * (height + head)
-        extent = (left, left + width, top + height, top)
-        picture = ax.imshow(image.reshape(shape), extent=extent, interpolation="nearest", **scale)
-        ax.add_patch(
-            plt.Rectangle((left, top), width, height, fill=False, edgecolor=GRID, linewidth=0.8)
-        )
-        ax.text(
-            left, top - 0.05 * height, titles[i], color=colours[i], fontsize=FONT, weight="bold"
-        )
+        picture = _image(ax, image, left, top, scale)
+        ax.text(left, top - 0.05 * height, titles[i], color=colours[i], **HEADING)
     ax.set_xlim(-0.02 * width, n_columns * (width + gap) - gap + 0.02 * width)
     ax.set_ylim(n_rows * (height + head) - head + 0.02 * height, -head)
     _colour_bar(ax, picture, label)
@@ -488,18 +466,10 @@ def silhouette_over_k(
     best = scores[tried.index(chosen)]
     ax = _axes(ax, 4.8, 3.0)
     ax.plot(tried, scores, color=PALETTE[0], linewidth=1.4, marker="o", markersize=4.5)
-    ax.scatter(
-        chosen, best, s=110, facecolor="none", edgecolor=PALETTE[3], linewidths=1.8, zorder=3
-    )
-    ax.annotate(
-        f"{chosen} clusters: {best:.2f}",
-        (chosen, best),
-        xytext=(9, 7),
-        textcoords="offset points",
-        fontsize=FONT,
-        color=PALETTE[3],
-        weight="bold",
-    )
+    ring = {"s": 110, "facecolor": "none", "edgecolor": PALETTE[3], "linewidths": 1.8}
+    ax.scatter(chosen, best, zorder=3, **ring)
+    above = {"xytext": (9, 7), "textcoords": "offset points", "color": PALETTE[3]}
+    ax.annotate(f"{chosen} clusters: {best:.2f}", (chosen, best), **above, **HEADING)
     ax.set_xticks(tried)
     ax.margins(x=0.12, y=0.18)
     return _finish(ax, "number of clusters", "mean silhouette (-1 to 1)", grid="y")
@@ -555,6 +525,15 @@ def _colour_scale(matrix, vmax: float | None) -> dict:
     if matrix.min() < -1e-9 * largest:  # beyond rounding
         return {"cmap": DIVERGING, "norm": TwoSlopeNorm(0, -largest, largest)}
     return {"cmap": SEQUENTIAL, "vmin": 0, "vmax": max(largest, vmax or 0)}
+
+
+def _image(ax, image, left: float, top: float, scale: dict):
+    """One image with a frame, its upper left corner at (left, top)."""
+    height, width = image.shape
+    extent = (left, left + width, top + height, top)
+    frame = {"fill": False, "edgecolor": GRID, "linewidth": 0.8}
+    ax.add_patch(plt.Rectangle((left, top), width, height, **frame))
+    return ax.imshow(image, extent=extent, interpolation="nearest", **scale)
 
 
 def _feature_ticks(ax, names) -> None:
