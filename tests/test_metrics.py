@@ -228,6 +228,10 @@ class TestNeighbours:
             assert metrics.uniqueness(W, X) == pytest.approx((5 + 5 + 2) / 3)
         assert metrics.neighbour_ratios(W, X).n_duplicates == 2
 
+    def test_negative_zero_is_a_duplicate_of_zero(self):
+        X = np.array([[0.0], [-0.0], [1.0]])
+        assert metrics.neighbour_ratios(self.W, X).n_duplicates == 1
+
     def test_equal_explanations_are_not_unique(self):
         assert metrics.uniqueness(np.ones((3, 2)), self.X) == 0
 
@@ -337,6 +341,13 @@ class TestExplanationStability:
         labels = np.array([0, 0, 1, 1])
         swapped = metrics.explanation_stability([run, run[::-1]], labels=[labels, labels])
         assert swapped == pytest.approx(-1)
+
+    def test_matching_by_rows_follows_a_cycle_of_three(self):
+        run = np.array([[3.0, 2, 1], [1, 2, 3], [2, 3, 1]])
+        labels = np.array([0, 1, 2])
+        # The second run calls cluster 0, 1, 2 of the first 1, 2, 0.
+        cycled = metrics.explanation_stability([run, run[[2, 0, 1]]], labels=[labels, [1, 2, 0]])
+        assert cycled == pytest.approx(1)
 
     def test_signs_do_not_matter_and_constants_agree_with_nothing(self):
         assert metrics.explanation_stability([[3, -2, 1], [-3, 2, -1]]) == pytest.approx(1)

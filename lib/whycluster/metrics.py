@@ -521,7 +521,7 @@ def neighbour_ratios(
     NeighbourRatios
         One line of ratios per distinct row, and the number of rows left out as duplicates.
     """
-    W, X = _table(explanations, "explanations"), _table(X, "X") + 0.0  # -0.0 equals 0.0
+    W, X = _table(explanations, "explanations"), _table(X, "X")
     _check_same_length(W, X, "explanations", "X")
     first = np.sort(np.unique(X, axis=0, return_index=True)[1])
     W, distinct = W[first], X[first]
