@@ -78,7 +78,7 @@ class IDC(ClusterMixin, BaseEstimator):
         Widths of the encoder, mirrored in the decoder (App. B).
     n_latent : int or None, default=None
         Width of the embedding. None: n_clusters (App. B), at least 2.
-    gate_units, head_units : int, default=784 and 2048
+    gate_units, head_units : int, default=784, 2048
         Hidden width of the gating network; of the clustering head and the auxiliary classifier.
     warmup_epochs : int, default=10
         Epochs of the autoencoder with all gates open.
@@ -100,7 +100,7 @@ class IDC(ClusterMixin, BaseEstimator):
         λ of Eq. (2), for the mean over features.
     gate_coding_weight : float, default=0.01
         Weight of Eq. (4).
-    gate_eps, cluster_eps : float, default=1.0 and 0.1
+    gate_eps, cluster_eps : float, default=1.0, 0.1
         Squared coding errors of Eqs. (7) and (8).
     n_projections : int or None, default=None
         Random directions onto which gates are projected before Eq. (4) when features are more.
@@ -144,7 +144,10 @@ class IDC(ClusterMixin, BaseEstimator):
     restart_labels_ : ndarray of shape (n_init, n_samples)
         Clusters of every restart.
     history_ : dict of str to ndarray
-        "phase/loss": per-epoch values of the kept restart.
+        "phase/loss": per-epoch means.
+    fit_seconds_ : float
+        Time that the phases took, for all models of the stack together, also when they were
+        restored from a checkpoint.
 
     References
     ----------
@@ -287,8 +290,23 @@ class IDC(ClusterMixin, BaseEstimator):
         return self._evaluate(X)["h"]
 
     def explain(self, X) -> Explanation:
-        """Return the gates of each row of `X`, of each cluster, and their mean over rows."""
-        gates = self._evaluate(X)["z"]
+        """Say which features drive each row, each cluster and all of them.
+
+        A row is explained by its local gates times the global gates of its cluster, the input
+        ``z ⊙ z_G`` of the paper's auxiliary classifier: features that the row needs *and* that
+        tell its cluster from the others. A cluster is explained by its global gates.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Explanation
+            Of kind "gate".
+        """
+        evaluation = self._evaluate(X)
+        gates = evaluation["z"] * self.global_gates_[evaluation["logits"].argmax(axis=1)]
         names = getattr(self, "feature_names_in_", None)
         return Explanation(gates, self.global_gates_, gates.mean(axis=0), names, "gate")
 
@@ -332,7 +350,7 @@ class IDC(ClusterMixin, BaseEstimator):
         keep = Checkpoint(self.checkpoint, fingerprint(self._settings(), X, seeds))
         phases = (
             ("warm-up", self.warmup_epochs, stages.warm_up),
-            ("gates", self.pretrain_epochs - self.warmup_epochs, stages.open_gates),
+            ("gates", self.pretrain_epochs - self.warmup_epochs, stages.select_features),
             ("head", self.max_epochs, stages.compress_clusters),
             ("global gates", self.global_epochs, stages.explain_clusters),
         )
@@ -380,6 +398,8 @@ class IDC(ClusterMixin, BaseEstimator):
         self.restart_labels_ = self.history_.pop("head/restart labels")
         self.restart_coding_loss_ = self.history_.pop("head/restart loss")
         self.coding_loss_ = float(self.restart_coding_loss_.min())
+        seconds = [name for name in self.history_ if name.endswith("/seconds")]
+        self.fit_seconds_ = float(sum(self.history_.pop(name) for name in seconds))
 
     def _evaluate(self, X) -> dict[str, np.ndarray]:
         check_is_fitted(self)
@@ -442,7 +462,7 @@ class _Stages:
         """Reconstruct with all gates open (Sec. 4.2, App. G)."""
         return self._autoencode(self._step_open, n_epochs, tick)
 
-    def open_gates(self, n_epochs: int, tick) -> History:
+    def select_features(self, n_epochs: int, tick) -> History:
         """Minimise Eq. (2) with Eqs. (3) and (4), then set the batch statistics (deviation 3)."""
         gated = self.network.gating is not None
         history = self._autoencode(
@@ -546,9 +566,7 @@ class _Stages:
         views = self.network.decoder(torch.cat([h, shaken], dim=1), n_views=4).chunk(4, dim=1)
         names = ("gated", "clean", "masked", "latent noise")
         error = losses.reconstruction_error
-        return {
-            n: error(v, x, s.reconstruction_order) for n, v in zip(names, views, strict=True)
-        }
+        return {n: error(v, x, s.reconstruction_order) for n, v in zip(names, views, strict=True)}
 
     def _project(self, z: Tensor) -> Tensor:
         """Project the gates of wide data onto fixed random directions."""

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -133,14 +134,19 @@ class Checkpoint:
         self.fingerprint = fingerprint
 
     def phase(self, name: str, module: nn.Module, streams, run: Callable[[], History]) -> History:
-        """Restore phase `name` into `module` and `streams`, or `run` and keep it."""
-        if self.folder is None:
-            return run()
-        path = self.folder / f"{name}-{self.fingerprint}.safetensors"
-        if path.exists():
+        """Restore phase `name` into `module` and `streams`, or `run` it and keep the result.
+
+        The history also gets "seconds" of shape (n_models,): what the phase took for the whole
+        stack when it ran.
+        """
+        path = self.folder and self.folder / f"{name}-{self.fingerprint}.safetensors"
+        if path and path.exists():
             return self._restore(path, module, streams)
+        started = time.perf_counter()
         history = run()
-        self._keep(path, module, streams, history)
+        history["seconds"] = np.full(len(streams), time.perf_counter() - started)
+        if path:
+            self._keep(path, module, streams, history)
         return history
 
     def _keep(self, path: Path, module: nn.Module, streams, history: History) -> None:

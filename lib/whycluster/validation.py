@@ -36,16 +36,24 @@ def check_predict(estimator, X) -> np.ndarray:
 def check_n_clusters(n_clusters: int, X: np.ndarray) -> None:
     """Raise a ValueError unless 2 <= n_clusters <= the number of distinct rows of `X`."""
     if not isinstance(n_clusters, numbers.Integral) or isinstance(n_clusters, bool):
-        raise ValueError(f"n_clusters={n_clusters!r} is not a whole number; pass an int of 2 or more")
+        raise ValueError(
+            f"n_clusters={n_clusters!r} is not a whole number; pass an int of 2 or more"
+        )
     if n_clusters < 2:
         raise ValueError(f"n_clusters={n_clusters} is below 2; there is nothing to tell apart")
     if (X == X[0]).all():
         raise ValueError(f"all {X.shape[1]} columns are constant; there are no clusters to find")
-    n_distinct = len(np.unique(X, axis=0))
+    n_distinct = _count_distinct(X, n_clusters)
     if n_clusters > n_distinct:
         raise ValueError(
             f"n_clusters={n_clusters} exceeds the {n_distinct} distinct rows of X; pass at most that"
         )
+
+
+def _count_distinct(X: np.ndarray, enough: int) -> int:
+    """Count distinct rows; stops once `enough` are found among the first rows."""
+    n_first = len(np.unique(X[: 10 * enough], axis=0))
+    return n_first if n_first >= enough else len(np.unique(X, axis=0))
 
 
 def _check(estimator, X, reset: bool) -> np.ndarray:
