@@ -1,0 +1,437 @@
+"""The methods that a table is clustered with, and how they are put side by side.
+
+A later system joins by adding one line to `METHODS`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+from whycluster.attribution import attribute
+from whycluster.explanation import Explanation
+from whycluster.idc import IDC
+from whycluster.metrics import match_clusters, silhouette
+from whycluster.validation import check_n_clusters
+
+SILHOUETTE_BANDS = (
+    (0.25, "no substantial structure"),
+    (0.50, "weak structure"),
+    (0.70, "reasonable structure"),
+    (1.01, "strong structure"),
+)
+WEAK = 0.5  # mean silhouette up to which a clustering is doubted
+UNSTABLE = 0.6  # agreement of seeds (adjusted Rand index) below which a clustering is doubted
+SMALL = 0.02  # share of the rows below which a cluster may be a handful of outliers
+MANY_ROWS = 5000  # above, the number of clusters is chosen on a random sample of this size
+STEPS = 600  # of gradient descent in each stage of IDC, whatever the number of rows
+BATCH = 256  # rows per step
+
+
+@dataclass(frozen=True)
+class Method:
+    """A clustering method and how it says why.
+
+    Parameters
+    ----------
+    name : str
+    description : str
+        One line for a reader who does not know it, with the unit of its explanation.
+    build : callable
+        `build(n_clusters, random_state, n_samples, n_features)` returns an unfitted estimator of a
+        size that suits the table.
+    explain : callable
+        `explain(estimator, X)` returns an Explanation.
+    """
+
+    name: str
+    description: str
+    build: Callable[[int, int, int, int], Any]
+    explain: Callable[[Any, pd.DataFrame], Explanation]
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What one method found in a table.
+
+    Parameters
+    ----------
+    method : Method
+    estimators : list of fitted estimators, one per seed
+        Everything but `labels` comes from the first.
+    labels : ndarray of int, shape (n_seeds, n_samples)
+        Numbered alike over the seeds, and over the methods that are compared.
+    order : ndarray of int, shape (n_clusters,)
+        The number here of each cluster of the first estimator.
+    explanation : Explanation
+        Of every row; clusters numbered as in `labels`.
+    """
+
+    method: Method
+    estimators: list
+    labels: np.ndarray
+    order: np.ndarray
+    explanation: Explanation
+
+    def assign(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return the columns cluster and confidence for rows seen or new; see `confidence`."""
+        first = self.estimators[0]
+        parts = {"cluster": self.order[first.predict(X)], "confidence": confidence(first, X)}
+        return pd.DataFrame(parts, index=X.index)
+
+
+def cluster(
+    X: pd.DataFrame,
+    n_clusters: int,
+    seeds: Sequence[int] = (0,),
+    methods: Sequence[Method] | None = None,
+) -> dict[str, Clustering]:
+    """Cluster a table with every method, once per seed.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_features)
+        Numbers of comparable scale, as `TableEncoder` makes them.
+    n_clusters : int, from 2 to the number of distinct rows
+    seeds : sequence of int
+        Random states; the first gives the result, all of them say how stable it is.
+    methods : sequence of Method, optional
+        `METHODS` if not given.
+
+    Returns
+    -------
+    dict of str to Clustering
+        By name. Clusters of the first method are numbered by size, the largest 0; those of every
+        other seed and method so that they agree with it in as many rows as possible.
+
+    Raises
+    ------
+    ValueError
+        If `n_clusters` is out of range, there is no seed, or a value is missing or infinite.
+
+    Examples
+    --------
+    >>> X = pd.DataFrame({"age": [1.0, 1.1, 1.2, 5.0, 5.1], "noise": [0.2, 0.1, 0.3, 0.1, 0.2]})
+    >>> found = cluster(X, 2, methods=METHODS[:1])["k-means"]
+    >>> found.labels[0].tolist()
+    [0, 0, 0, 1, 1]
+    >>> found.explanation.top(1)["feature"].tolist()
+    ['age', 'age']
+    """
+    if len(seeds) == 0:
+        raise ValueError("seeds is empty; give at least one whole number")
+    check_n_clusters(n_clusters, X.to_numpy())
+    found = {}
+    reference = None
+    for method in METHODS if methods is None else methods:
+        estimators = fit_seeds(method.build(n_clusters, seeds[0], *X.shape), X, seeds)
+        if reference is None:
+            reference = _by_size(estimators[0].labels_, n_clusters)
+        found[method.name] = _describe(method, estimators, X, reference, n_clusters)
+    return found
+
+
+def fit_seeds(estimator, X, seeds: Sequence[int]) -> list:
+    """Fit one copy of an estimator per seed, as one stack where the estimator can do that."""
+    if hasattr(estimator, "fit_seeds"):
+        return estimator.fit_seeds(X, list(seeds))
+    return [clone(estimator).set_params(random_state=seed).fit(X) for seed in seeds]
+
+
+def confidence(estimator, X) -> np.ndarray:
+    """Say how clearly each row belongs where it is.
+
+    Parameters
+    ----------
+    estimator : fitted clustering
+    X : DataFrame or array of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), in [0, 1]
+        The largest membership where the method has memberships (1 / n_clusters would be a draw);
+        else `1 - d1 / d2` of the distances to the nearest and second nearest centre (0 is a draw).
+        The two are not on one scale.
+    """
+    if hasattr(estimator, "predict_proba"):
+        return estimator.predict_proba(X).max(axis=1)
+    nearest, second = np.sort(estimator.transform(X), axis=1)[:, :2].T
+    return 1 - nearest / np.maximum(second, np.finfo(float).tiny)
+
+
+def score_n_clusters(X, candidates: Sequence[int] = range(2, 11), random_state: int = 0):
+    """Score numbers of clusters by the silhouette of k-means, without labels.
+
+    Parameters
+    ----------
+    X : DataFrame or array of shape (n_samples, n_features)
+        Above 5,000 rows a random sample of that size stands for them.
+    candidates : sequence of int
+        Those of at least the number of distinct rows are passed over.
+    random_state : int
+        Of the sample and of k-means.
+
+    Returns
+    -------
+    Series of shape (n_candidates,)
+        Mean silhouette in [-1, 1] by number of clusters; `idxmax()` is the choice.
+
+    Raises
+    ------
+    ValueError
+        If the rows are too few or too equal for any candidate.
+    """
+    X = np.asarray(X)
+    if len(X) > MANY_ROWS:
+        X = X[np.random.default_rng(random_state).choice(len(X), MANY_ROWS, replace=False)]
+    n_distinct = len(np.unique(X, axis=0))
+    scores = {
+        k: silhouette(X, KMeans(k, n_init=10, random_state=random_state).fit_predict(X))
+        for k in candidates
+        if k < n_distinct
+    }
+    if not scores:
+        raise ValueError(
+            f"{n_distinct} distinct rows are too few to choose the number of clusters; give it"
+        )
+    return pd.Series(scores, name="silhouette").rename_axis("clusters")
+
+
+def structure(silhouette: float) -> str:
+    """Put a mean silhouette into words, in the bands of Kaufman and Rousseeuw (1990), ch. 2."""
+    return next((words for limit, words in SILHOUETTE_BANDS if silhouette <= limit), "undefined")
+
+
+def summarise(found: Mapping[str, Clustering], X) -> pd.DataFrame:
+    """Describe each clustering in a row, without labels.
+
+    Parameters
+    ----------
+    found : mapping of str to Clustering
+    X : DataFrame of shape (n_samples, n_features)
+        The rows that were clustered.
+
+    Returns
+    -------
+    DataFrame of shape (n_methods, 5)
+        clusters found; rows in the smallest; mean silhouette in [-1, 1]; agreement of the seeds and
+        agreement with the first method, both adjusted Rand indices: 1 the same clusters, 0 what
+        chance would give. NaN where there is one seed, or one cluster.
+    """
+    first = next(iter(found.values())).labels[0]
+    rows = {}
+    for name, clustering in found.items():
+        labels = clustering.labels[0]
+        sizes = np.bincount(labels)[np.unique(labels)]
+        rows[name] = {
+            "clusters found": len(sizes),
+            "smallest": sizes.min(),
+            "silhouette": silhouette(X, labels) if 1 < len(sizes) < len(labels) else np.nan,
+            "seeds agree": _seed_agreement(clustering.labels),
+            "agrees with the first": adjusted_rand_score(first, labels),
+        }
+    return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def caveats(summary: pd.DataFrame, n_clusters: int, n_samples: int) -> list[str]:
+    """Say what speaks against trusting each clustering, one sentence per doubt.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `summarise`.
+    n_clusters : int
+        What was asked for.
+    n_samples : int
+
+    Returns
+    -------
+    list of str
+        Empty if there is nothing to say.
+    """
+    doubts = []
+    for name, row in summary.iterrows():
+        if row["clusters found"] < n_clusters:
+            found = int(row["clusters found"])
+            doubts.append(f"{name} filled only {found} of {n_clusters} clusters.")
+        if not row["silhouette"] > WEAK:
+            doubts.append(
+                f"{name}: {structure(row['silhouette'])}. Its mean silhouette of "
+                f"{row['silhouette']:.2f} is not above {WEAK}: many rows lie between clusters."
+            )
+        if row["seeds agree"] < UNSTABLE:
+            doubts.append(
+                f"{name}: another seed gives other clusters (agreement {row['seeds agree']:.2f}, "
+                f"below {UNSTABLE}); do not build on single rows."
+            )
+        if row["smallest"] < SMALL * n_samples:
+            doubts.append(f"{name}: one cluster holds only {int(row['smallest'])} rows: outliers?")
+    return doubts
+
+
+def explanation_table(found: Mapping[str, Clustering], source, rows) -> pd.DataFrame:
+    """Write the explanations of all methods as one tidy table.
+
+    Parameters
+    ----------
+    found : mapping of str to Clustering
+    source : sequence of str, length n_features
+        The column that each feature was made from: `TableEncoder.source_`.
+    rows : sequence of int
+        Positions of the rows to include.
+
+    Returns
+    -------
+    DataFrame
+        method, level ("overall", "cluster", "row"), which (the cluster; the row, counted from 1;
+        missing for overall), feature, source column, value.
+    """
+    parts = []
+    for name, clustering in found.items():
+        why = clustering.explanation
+        parts += [
+            _tidy(name, "overall", why.overall[None], [None], why.feature_names, source),
+            _tidy(name, "cluster", why.cluster, range(why.n_clusters), why.feature_names, source),
+            _tidy(name, "row", why.sample[rows], np.add(rows, 1), why.feature_names, source),
+        ]
+    return pd.concat(parts, ignore_index=True).astype({"which": "Int64"})
+
+
+def telling_rows(clustering: Clustering, other: Clustering, X) -> dict[str, int]:
+    """Pick rows worth explaining.
+
+    Parameters
+    ----------
+    clustering, other : Clustering
+        Of the same rows.
+    X : DataFrame of shape (n_samples, n_features)
+        These rows.
+
+    Returns
+    -------
+    dict of str to int
+        Position of the clearest row, of the most doubtful one, and of the clearest among those
+        that the other method puts elsewhere, if there are any.
+    """
+    sure = confidence(clustering.estimators[0], X)
+    rows = {"clearest": int(sure.argmax()), "most doubtful": int(sure.argmin())}
+    is_disputed = clustering.labels[0] != other.labels[0]
+    if is_disputed.any():
+        rows["clearest in dispute"] = int(np.where(is_disputed, sure, -np.inf).argmax())
+    return rows
+
+
+def reasons(why: Explanation, table: pd.DataFrame, profile: pd.DataFrame, row: int, k: int = 4):
+    """Put the explanation of one row beside its values.
+
+    Parameters
+    ----------
+    why : Explanation
+        By column of the table: `TableEncoder.group_by_source` of a `Clustering.explanation`.
+    table : DataFrame of shape (n_rows, n_columns)
+    profile : DataFrame
+        From `TableEncoder.profile`, or one column of it.
+    row : int
+        Position in both.
+    k : int, at least 1
+        Number of columns to give, those of largest absolute value.
+
+    Returns
+    -------
+    DataFrame of shape (k, 2 + n_columns of `profile`)
+        By column of the table: this row's value, the profile, the explanation.
+    """
+    values = pd.Series(why.sample[row], index=why.feature_names, name=why.kind)
+    top = values.sort_values(key=np.abs, ascending=False, kind="stable").head(k)
+    here = table.iloc[row][top.index].rename("this row")
+    return pd.concat([here, profile.loc[top.index], top], axis=1).rename_axis("column")
+
+
+def _describe(method, estimators, X, reference, n_clusters) -> Clustering:
+    orders = [match_clusters(reference, each.labels_, n_clusters) for each in estimators]
+    labels = np.array([order[e.labels_] for order, e in zip(orders, estimators, strict=True)])
+    why = method.explain(estimators[0], X)
+    why = replace(why, cluster=why.cluster[np.argsort(orders[0])])
+    return Clustering(method, estimators, labels, orders[0], why)
+
+
+def _by_size(labels, n_clusters):
+    """Return the labels renumbered, the largest cluster 0."""
+    sizes = np.bincount(labels, minlength=n_clusters)
+    return np.argsort(np.argsort(-sizes, kind="stable"))[labels]
+
+
+def _seed_agreement(labels) -> float:
+    """Mean adjusted Rand index over pairs of seeds, NaN for one seed."""
+    pairs = [adjusted_rand_score(a, b) for a, b in combinations(labels, 2)]
+    return float(np.mean(pairs)) if pairs else np.nan
+
+
+def _tidy(name, level, values, which, features, source):
+    n_rows, n_features = values.shape
+    return pd.DataFrame(
+        {
+            "method": name,
+            "level": level,
+            "which": np.repeat(np.array(which, dtype=object), n_features),
+            "feature": np.tile(np.array(features, dtype=object), n_rows),
+            "source column": np.tile(np.array(source, dtype=object), n_rows),
+            "value": values.ravel(),
+        }
+    )
+
+
+def _build_kmeans(n_clusters, random_state, n_samples, n_features):
+    return KMeans(n_clusters, n_init=10, random_state=random_state)
+
+
+def _build_idc(n_clusters, random_state, n_samples, n_features):
+    """Return an IDC for tables: fewer, narrower layers; steps rather than epochs are fixed.
+
+    Input denoising hides half of the features, since a tenth of a dozen would tell nothing. Two
+    clusters get an embedding of 8 dimensions instead of 2: to the coding rate opposite vectors are
+    one direction, and in the plane nothing else is left to tell them apart.
+    """
+    width = 64 if n_features <= 64 else 256
+    n_epochs = int(np.clip(STEPS * BATCH / n_samples, 10, 300))
+    return IDC(
+        n_clusters,
+        hidden_layers=(width, width),
+        gate_units=width,
+        head_units=width,
+        warmup_epochs=max(1, n_epochs // 20),
+        pretrain_epochs=n_epochs,
+        max_epochs=n_epochs,
+        global_epochs=n_epochs // 3,
+        batch_size=BATCH,
+        mask_fraction=0.5,
+        n_latent=8 if n_clusters == 2 else None,
+        n_projections=1024 if n_features > 1024 else None,
+        n_init=3,
+        random_state=random_state,
+    )
+
+
+METHODS = [
+    Method(
+        "k-means",
+        "Each row goes to the nearest of K centres. A contribution says how much nearer, in that "
+        "feature, a row is to its own centre than to the others (squared standard deviations).",
+        _build_kmeans,
+        partial(attribute, method="exact"),
+    ),
+    Method(
+        "IDC",
+        "A neural network reads each row through gates, one per feature, and closes those that it "
+        "can do without. A gate says how far a feature was let through: 0 not at all, 1 in full.",
+        _build_idc,
+        IDC.explain,
+    ),
+]
