@@ -109,7 +109,7 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.folder.as_posix()!r})"
 
-    def save_figure(self, figure, name: str) -> Path:
+    def save_figure(self, figure, name: str) -> None:
         """Save a Matplotlib figure as ``figures/<name>.png``, 150 dots per inch.
 
         Parameters
@@ -118,11 +118,6 @@ class Run:
             The figure; it stays open.
         name : str
             File name without extension: letters, digits, ``-`` and ``_``.
-
-        Returns
-        -------
-        Path
-            The file.
 
         Raises
         ------
@@ -134,9 +129,8 @@ class Run:
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=150, bbox_inches="tight", facecolor="white")
         files.write(self.figures / f"{name}.png", image.getvalue())
-        return self.figures / f"{name}.png"
 
-    def record(self, results: list[dict], seeds: list[int], **extra) -> Path:
+    def record(self, results: list[dict], seeds: list[int], **extra) -> None:
         """Write the record of this run.
 
         Parameters
@@ -150,11 +144,6 @@ class Run:
             Random states, in the order of ``values``.
         **extra
             Anything else worth keeping that JSON can hold.
-
-        Returns
-        -------
-        Path
-            The file, replaced as a whole.
 
         Raises
         ------
@@ -170,7 +159,6 @@ class Run:
             "extra": plain(extra, "extra"),
         }
         files.write_json(self._path, check(content))
-        return self._path
 
 
 def check(content: dict) -> dict:

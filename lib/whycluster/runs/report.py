@@ -8,12 +8,14 @@ is built; browsers show it without MathJax.
 
 import html
 import logging
+import re
 
 from latex2mathml.converter import convert
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+from papermill.execute import ERROR_MARKER_TAG
 from traitlets.config import Config
 
 from whycluster.runs.sanitiser import clean
@@ -28,13 +30,13 @@ SHOWN = [
     "text/plain",
 ]
 # What latex2mathml does not know, in terms of what it does.
-TEX = {
-    r"\operatorname*": r"\operatorname",
-    "{aligned}": "{align*}",
-    "{split}": "{align*}",
-    "{gathered}": "{gather*}",
-    r"\tag": r"\qquad\tag",
-}
+TEX = (
+    (r"\\operatorname\*?\{([^}]*?)\\,([^}]*)\}", r"\\operatorname{\1 \2}"),
+    (r"\\operatorname\*?\{([^}]*)\}", r"\\text{\1}"),
+    (r"\{(aligned|split)\}", "{align*}"),
+    (r"\{gathered\}", "{gather*}"),
+    (r"\\tag\b", r"\\qquad\\tag"),
+)
 
 
 def body(notebook: NotebookNode) -> Markup:
@@ -43,7 +45,7 @@ def body(notebook: NotebookNode) -> Markup:
     Parameters
     ----------
     notebook : NotebookNode
-        An executed notebook, finished or not.
+        An executed notebook, finished or not. Papermill's own error banners are removed from it.
 
     Returns
     -------
@@ -57,8 +59,11 @@ def body(notebook: NotebookNode) -> Markup:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         filters={"clean_html": clean, "markdown2html": markdown},
-        log=logging.getLogger(__name__),
+        log=_quiet(),
     )
+    notebook.cells = [
+        c for c in notebook.cells if ERROR_MARKER_TAG not in c.metadata.get("tags", [])
+    ]
     return Markup(exporter.from_notebook_node(notebook)[0])
 
 
@@ -91,12 +96,23 @@ def mathml(tex: str, display: str) -> str:
     True
     """
     known = tex
-    for unknown, replacement in TEX.items():
-        known = known.replace(unknown, replacement)
+    for unknown, replacement in TEX:
+        known = re.sub(unknown, replacement, known)
     try:
         return convert(known, display=display)
     except Exception:  # of many kinds; a report must not fail for one symbol
         return f'<code class="tex">{html.escape(tex)}</code>'
+
+
+def _is_banner(cell: NotebookNode) -> bool:
+    return ERROR_MARKER_TAG in cell.metadata.get("tags", [])
+
+
+def _quiet() -> logging.Logger:
+    """Return a logger without nbconvert's advice on the alternative texts of figures."""
+    logger = logging.getLogger("whycluster.nbconvert")
+    logger.setLevel(logging.ERROR)
+    return logger
 
 
 class _Renderer(IPythonRenderer):

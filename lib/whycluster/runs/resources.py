@@ -57,7 +57,7 @@ def jobs(makeflags: str, cores: int) -> int:
     >>> jobs("", cores=8)
     1
     """
-    options = makeflags.split(" -- ")[0].split()
+    options = re.split(r"(?:^|\s)--\s", makeflags)[0].split()
     found = [re.fullmatch(r"(?:-j|--jobs=?)(\d*)", option) for option in options]
     counts = [match.group(1) for match in found if match]
     if not counts:

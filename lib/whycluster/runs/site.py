@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import filelock
 import jinja2
+from markupsafe import Markup
 
 from whycluster.runs import execution, files, notebooks, report, results
 
@@ -188,7 +189,7 @@ def _render(template: str, outputs: Path | None, **values) -> str:
         duration=duration, moment=moment, link=lambda path: _link(path, outputs), numbered=_numbered
     )
     return environment.get_template(template).render(
-        css=(HERE / "site.css").read_text(encoding="utf-8"),
+        css=Markup((HERE / "site.css").read_text(encoding="utf-8")),
         question=QUESTION,
         tables=results.tables(_finished(values.get("pages") or [values["page"]])),
         built=datetime.now(UTC).isoformat(),
