@@ -10,6 +10,7 @@ statistics of each view.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,7 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter((2 * streams.uniform(1, n_out) - 1) * bound)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (n_models, batch, n_in) to (n_models, batch, n_out)."""
         return torch.baddbmm(self.bias, x, self.weight)
 
 
@@ -82,6 +84,7 @@ class StackedBatchNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor, n_views: int = 1) -> Tensor:
+        """Normalise (n_models, n_views * batch, n_features), the views one after another."""
         views = x.chunk(n_views, dim=1)
         normed = [self._normalise(view, track=i == 0) for i, view in enumerate(views)]
         return normed[0] if n_views == 1 else torch.cat(normed, dim=1)
@@ -121,12 +124,12 @@ class StackedMLP(nn.Module):
     def __init__(self, widths: Sequence[int], streams: Streams, weight_std: float | None = None):
         super().__init__()
         self.linears = nn.ModuleList(
-            StackedLinear(n_in, n_out, streams, weight_std)
-            for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)
+            StackedLinear(n_in, n_out, streams, weight_std) for n_in, n_out in pairwise(widths)
         )
         self.norms = nn.ModuleList(StackedBatchNorm(len(streams), n) for n in widths[1:-1])
 
     def forward(self, x: Tensor, n_views: int = 1) -> Tensor:
+        """Map (n_models, n_views * batch, n_in) to (n_models, n_views * batch, n_out)."""
         for linear, norm in zip(self.linears, self.norms, strict=False):
             x = F.relu(norm(linear(x), n_views), inplace=True)
         return self.linears[-1](x)
@@ -150,6 +153,7 @@ class StackedGating(nn.Module):
         self.output = StackedLinear(n_hidden, n_features, streams, weight_std)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return gate means of the shape of `x`, (n_models, batch, n_features)."""
         return torch.tanh(self.output(torch.tanh(self.hidden(x))))
 
 

@@ -50,8 +50,8 @@ class Streams:
     def batches(self, n_samples: int, batch_size: int) -> Iterator[Tensor]:
         """Yield one epoch of shuffled row indices, each of shape (n_models, rows).
 
-        Batches differ by at most one row, so no row is left out and none is alone. When all rows
-        fit in one batch they come in their own order.
+        Batches differ by at most one row, so no row is left out and, for a batch size of 3 or
+        more, none is alone. When all rows fit in one batch they come in their own order.
         """
         n_batches = -(-n_samples // batch_size)
         if n_batches == 1:

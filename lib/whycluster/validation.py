@@ -41,12 +41,13 @@ def check_n_clusters(n_clusters: int, X: np.ndarray) -> None:
         )
     if n_clusters < 2:
         raise ValueError(f"n_clusters={n_clusters} is below 2; there is nothing to tell apart")
-    if (X == X[0]).all():
+    if (X[0] == X).all():
         raise ValueError(f"all {X.shape[1]} columns are constant; there are no clusters to find")
     n_distinct = _count_distinct(X, n_clusters)
     if n_clusters > n_distinct:
         raise ValueError(
-            f"n_clusters={n_clusters} exceeds the {n_distinct} distinct rows of X; pass at most that"
+            f"n_clusters={n_clusters} exceeds the {n_distinct} distinct rows of X; "
+            "pass at most that"
         )
 
 
