@@ -57,11 +57,14 @@ def coding_rate(z: Tensor, scale: Tensor | float) -> Tensor:
     Returns
     -------
     Tensor of shape (...)
+        NaN where `z` is not finite, or so large that its product has no Cholesky factor.
     """
     gram = z @ z.mT if z.shape[-2] < z.shape[-1] else z.mT @ z
     scale = torch.as_tensor(scale, dtype=z.dtype, device=z.device)[..., None, None]
-    factor = torch.linalg.cholesky(torch.eye(gram.shape[-1], device=z.device) + scale * gram)
-    return factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+    eye = torch.eye(gram.shape[-1], device=z.device)
+    factor, failed = torch.linalg.cholesky_ex(eye + scale * gram)  # does not wait for the device
+    rate = factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+    return rate.masked_fill(failed > 0, torch.nan)
 
 
 def gate_coding_loss(z: Tensor, eps: float) -> Tensor:

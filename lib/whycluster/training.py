@@ -6,11 +6,13 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -49,6 +51,11 @@ def train(
     -------
     dict of str to ndarray of shape (n_epochs, n_models)
         Per-sample mean of each loss in each epoch.
+
+    Raises
+    ------
+    FloatingPointError
+        If a loss was not finite in some epoch; told when all are done.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     history: list[dict[str, Tensor]] = []
@@ -59,7 +66,9 @@ def train(
         history.append(_run_epoch(step, optimizer, batches, progress))
         if on_epoch:
             on_epoch(epoch, history[-1])
-    return _to_arrays(history)
+    arrays = _to_arrays(history)
+    _check_finite(arrays)
+    return arrays
 
 
 def _run_epoch(step, optimizer, batches, progress) -> dict[str, Tensor]:
@@ -80,6 +89,16 @@ def _run_epoch(step, optimizer, batches, progress) -> dict[str, Tensor]:
 def _to_arrays(history: list[dict[str, Tensor]]) -> History:
     names = dict.fromkeys(name for losses in history for name in losses)
     return {n: torch.stack([losses[n] for losses in history]).cpu().numpy() for n in names}
+
+
+def _check_finite(history: History) -> None:
+    for name, values in history.items():
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            raise FloatingPointError(
+                f"training diverged: {name!r} is {values[tuple(bad[0])]} in epoch {bad[0][0]}; "
+                "scale the features or lower the learning rate"
+            )
 
 
 def cosine(floor: float) -> Callable[[float], float]:
@@ -112,7 +131,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device; "auto" is the GPU when there is one, else the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    resolved = torch.device(device)
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={str(device)!r}: torch sees no GPU here; use 'cpu' or 'auto'")
+    return resolved
 
 
 class Checkpoint:
@@ -140,8 +162,9 @@ class Checkpoint:
         stack when it ran.
         """
         path = self.folder and self.folder / f"{name}-{self.fingerprint}.safetensors"
-        if path and path.exists():
-            return self._restore(path, module, streams)
+        tensors = self._read(path, streams) if path and path.exists() else None
+        if tensors:
+            return self._restore(tensors, module, streams)
         started = time.perf_counter()
         history = run()
         history["seconds"] = np.full(len(streams), time.perf_counter() - started)
@@ -157,8 +180,23 @@ class Checkpoint:
         save_file(tensors | {"streams": streams.state()}, partial)
         os.replace(partial, path)
 
-    def _restore(self, path: Path, module: nn.Module, streams) -> History:
-        tensors = load_file(path)
+    def _read(self, path: Path, streams) -> dict[str, Tensor] | None:
+        """Return the content of a checkpoint, None with a warning if it cannot be used."""
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            warnings.warn(f"{path} is damaged ({error}); this phase runs again", stacklevel=4)
+            return None
+        if tensors["streams"].shape != streams.state().shape:
+            warnings.warn(
+                f"{path} was written on another kind of device, whose random numbers cannot be "
+                "continued here; this phase runs again",
+                stacklevel=4,
+            )
+            return None
+        return tensors
+
+    def _restore(self, tensors: dict[str, Tensor], module: nn.Module, streams) -> History:
         streams.restore(tensors.pop("streams"))
         split = {"weight": {}, "history": {}}
         for key, tensor in tensors.items():
