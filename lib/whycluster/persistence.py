@@ -1,6 +1,7 @@
 """Fitted estimators on disk: weights as safetensors, settings as JSON. Loading runs no code."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +15,31 @@ def save(estimator, path, weights: dict[str, Tensor]) -> None:
     """Write `estimator` to the folder `path`: settings, fitted attributes and `weights`.
 
     Fitted attributes that are numbers, strings, dicts of them, or arrays are kept; modules are the
-    business of `weights`.
+    business of `weights`. The description is written last, so that a save that was cut off cannot
+    be mistaken for an estimator.
 
     Raises
     ------
     TypeError
         If a setting is not plain data (a RandomState, for instance).
     """
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
     fitted = {k: v for k, v in vars(estimator).items() if k.endswith("_") and k != "network_"}
     arrays, plain = _split(fitted)
-    tensors = {f"weight/{k}": v.contiguous() for k, v in weights.items()}
-    save_file(tensors, folder / "weights.safetensors")
-    np.savez(folder / "fitted.npz", **arrays)
     content = {
         "format": _FORMAT,
         "class": type(estimator).__name__,
         "settings": estimator.get_params(),
         "fitted": plain,
     }
-    (folder / "estimator.json").write_text(json.dumps(content, indent=1))
+    text = json.dumps(content, indent=1, default=_to_plain)
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "estimator.json").unlink(missing_ok=True)
+    tensors = {f"weight/{k}": v.contiguous() for k, v in weights.items()}
+    save_file(tensors, folder / "weights.safetensors")
+    np.savez(folder / "fitted.npz", **arrays)
+    (folder / "estimator.partial").write_text(text)
+    os.replace(folder / "estimator.partial", folder / "estimator.json")
 
 
 def load(cls, path) -> tuple[object, dict[str, Tensor]]:
@@ -45,13 +50,17 @@ def load(cls, path) -> tuple[object, dict[str, Tensor]]:
     FileNotFoundError
         If `path` holds no estimator.
     ValueError
-        If it holds one of another class.
+        If it holds one of another class, or in another format.
     """
     folder = Path(path)
     description = folder / "estimator.json"
     if not description.is_file():
         raise FileNotFoundError(f"{folder} holds no saved estimator (no estimator.json in it)")
     content = json.loads(description.read_text())
+    if content["format"] != _FORMAT:
+        raise ValueError(
+            f"{folder} has format {content['format']}, this version of whycluster reads {_FORMAT}"
+        )
     if content["class"] != cls.__name__:
         raise ValueError(f"{folder} holds a {content['class']}, not a {cls.__name__}")
     estimator = cls(**content["settings"])
@@ -61,6 +70,15 @@ def load(cls, path) -> tuple[object, dict[str, Tensor]]:
         setattr(estimator, name, value)
     weights = load_file(folder / "weights.safetensors")
     return estimator, {k.removeprefix("weight/"): v for k, v in weights.items()}
+
+
+def _to_plain(value):
+    """Return numbers, arrays and paths among the settings as JSON has them."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"cannot save the setting {value!r}; use a number, a string or a list")
 
 
 def _split(fitted: dict) -> tuple[dict, dict]:
