@@ -39,11 +39,19 @@ Deviations from the paper
 """
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClusterMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,7 +72,7 @@ from whycluster.training import (
 )
 
 
-class IDC(ClusterMixin, BaseEstimator):
+class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """Interpretable deep clustering: clusters, the gates of every row, the gates of every cluster.
 
     Expects features of comparable scale: standardise them first.
@@ -165,6 +173,38 @@ class IDC(ClusterMixin, BaseEstimator):
     >>> idc.gates_.shape, idc.global_gates_.shape
     ((90, 4), (3, 4))
     """
+
+    # n_clusters is checked against the data
+    _parameter_constraints = {  # noqa: RUF012
+        "gated": ["boolean"],
+        "hidden_layers": ["array-like"],
+        "n_latent": [Interval(Integral, 1, None, closed="left"), None],
+        "gate_units": [Interval(Integral, 1, None, closed="left")],
+        "head_units": [Interval(Integral, 1, None, closed="left")],
+        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+        "pretrain_epochs": [Interval(Integral, 0, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "global_epochs": [Interval(Integral, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 3, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "global_learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "gate_noise": [Interval(Real, 0, None, closed="neither")],
+        "penalty_noise": [Interval(Real, 0, None, closed="neither"), None],
+        "gate_weight": [Interval(Real, 0, None, closed="left")],
+        "gate_coding_weight": [Interval(Real, 0, None, closed="left")],
+        "gate_eps": [Interval(Real, 0, None, closed="neither")],
+        "cluster_eps": [Interval(Real, 0, None, closed="neither")],
+        "n_projections": [Interval(Integral, 1, None, closed="left"), None],
+        "mask_fraction": [Interval(Real, 0, 1, closed="left")],
+        "latent_noise": [Interval(Real, 0, None, closed="left")],
+        "reconstruction_order": [Interval(Integral, 1, 2, closed="both")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "global_weight": [Interval(Real, 0, None, closed="left")],
+        "weight_std": [Interval(Real, 0, None, closed="neither"), None],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "precision": [StrOptions({"highest", "high", "medium"})],
+    }
 
     def __init__(
         self,
@@ -273,6 +313,8 @@ class IDC(ClusterMixin, BaseEstimator):
         list of IDC
         """
         models = [clone(self).set_params(random_state=state) for state in random_states]
+        if not models:
+            raise ValueError("random_states is empty; give one for each model to fit")
         self._fit_stack(X, models)
         return models
 
@@ -331,6 +373,7 @@ class IDC(ClusterMixin, BaseEstimator):
 
     def _fit_stack(self, X, models: list["IDC"]) -> None:
         """Train `models`, which differ in their random state, as one stack."""
+        self._check_settings()
         for model in models:
             X_ = validation.check_fit(model, X)
         seeds = [check_random_state(m.random_state).randint(2**31 - 1) for m in models]
@@ -340,6 +383,14 @@ class IDC(ClusterMixin, BaseEstimator):
             model.network_ = model._restore(take(network.state_dict(), i))
             model.history_ = {name: values[..., i] for name, values in history.items()}
             model._describe(X_)
+
+    def _check_settings(self) -> None:
+        self._validate_params()
+        if self.warmup_epochs > self.pretrain_epochs:
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs} exceeds pretrain_epochs="
+                f"{self.pretrain_epochs}, which include them; pass at most that"
+            )
 
     def _train(self, X: np.ndarray, seeds: list[int]) -> tuple["_Network", History]:
         """Run the phases in turn; each may be restored from the checkpoint instead."""
@@ -355,7 +406,8 @@ class IDC(ClusterMixin, BaseEstimator):
             ("global gates", self.global_epochs, stages.explain_clusters),
         )
         history = {}
-        with progress_bar(sum(n for _, n, _ in phases), self.verbose) as tick:
+        n_epochs = sum(n for _, n, _ in phases) + (self.n_init - 1) * self.max_epochs
+        with progress_bar(n_epochs, self.verbose) as tick:
             for name, n_epochs, run in phases:
                 losses_ = keep.phase(name, network, streams, lambda: run(n_epochs, tick))  # noqa: B023
                 history |= {f"{name}/{loss}": values for loss, values in losses_.items()}
@@ -401,6 +453,15 @@ class IDC(ClusterMixin, BaseEstimator):
         seconds = [name for name in self.history_ if name.endswith("/seconds")]
         self.fit_seconds_ = float(sum(self.history_.pop(name) for name in seconds))
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]  # the embedding, whatever X is
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.embedding_.shape[1]
+
     def _evaluate(self, X) -> dict[str, np.ndarray]:
         check_is_fitted(self)
         return _evaluate(self.network_, validation.check_predict(self, X))
@@ -417,12 +478,14 @@ class _Network(nn.Module):
         self.gating = StackedGating(n_features, gate_units, *build) if gate_units else None
         self.encoder = StackedMLP((n_features, *hidden, n_latent), *build)
         self.decoder = StackedMLP((n_latent, *hidden[::-1], n_features), *build)
-        self.new_head = lambda streams: StackedMLP(
-            (n_latent, head_units, n_clusters), streams, weight_std
-        )
+        self.head_widths = (n_latent, head_units, n_clusters)
+        self.weight_std = weight_std
         self.head = self.new_head(streams)
         self.classifier = StackedMLP((n_features, head_units, n_clusters), *build)
         self.global_logits = nn.Parameter(0.01 * streams.normal(n_clusters, n_features))
+
+    def new_head(self, streams: Streams) -> StackedMLP:
+        return StackedMLP(self.head_widths, streams, self.weight_std)
 
     def gate_means(self, x: Tensor) -> Tensor:
         """Return μ; without local gates a μ that opens every gate."""
