@@ -35,6 +35,7 @@ __all__ = [
     "clustering_accuracy",
     "diversity",
     "explanation_stability",
+    "external_scores",
     "faithfulness",
     "inertia",
     "match_clusters",
@@ -143,6 +144,31 @@ def clustering_accuracy(y_true, y_pred) -> float:
     table = _contingency(y_true, y_pred)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return float(table[rows, columns].sum() / table.sum())
+
+
+def external_scores(y_true, y_pred) -> dict[str, float]:
+    """Agreement with true classes by the three measures of the papers.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_samples,)
+        Labels of any kind.
+
+    Returns
+    -------
+    dict of str to float
+        "ACC" in [0, 1] by `clustering_accuracy`, "ARI" in [-0.5, 1] and "NMI" in [0, 1].
+
+    Examples
+    --------
+    >>> external_scores([0, 0, 1, 1], ["b", "b", "a", "a"])
+    {'ACC': 1.0, 'ARI': 1.0, 'NMI': 1.0}
+    """
+    return {
+        "ACC": clustering_accuracy(y_true, y_pred),
+        "ARI": float(adjusted_rand_score(y_true, y_pred)),
+        "NMI": float(normalized_mutual_info_score(y_true, y_pred)),
+    }
 
 
 def match_clusters(reference, labels, n_clusters: int) -> np.ndarray:

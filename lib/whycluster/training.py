@@ -175,7 +175,7 @@ class Checkpoint:
     def _keep(self, path: Path, module: nn.Module, streams, history: History) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"weight/{k}": v.contiguous() for k, v in module.state_dict().items()}
-        tensors |= {f"history/{k}": torch.as_tensor(v) for k, v in history.items()}
+        tensors |= {f"history/{k}": torch.as_tensor(v).contiguous() for k, v in history.items()}
         partial = path.with_suffix(".partial")
         save_file(tensors | {"streams": streams.state()}, partial)
         os.replace(partial, path)
