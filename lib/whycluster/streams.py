@@ -66,7 +66,7 @@ class Streams:
     def restore(self, state: Tensor) -> None:
         """Continue from a `state`."""
         for generator, row in zip(self.generators, state, strict=True):
-            generator.set_state(row.cpu())
+            generator.set_state(row.cpu().clone())  # torch crashes on a row that is a view
 
     def _fill(self, shape: tuple[int, ...], draw) -> Tensor:
         out = torch.empty(len(self), *shape, device=self.device)
