@@ -1,0 +1,189 @@
+"""Losses: values worked by hand, gradients against finite differences, limits."""
+
+from math import log
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from whycluster import losses
+
+PHI_2 = 0.9772498680518208  # of the standard normal distribution
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def one_hot(labels, n_clusters):
+    """Memberships of one model."""
+    return torch.nn.functional.one_hot(torch.tensor([labels]), n_clusters).double()
+
+
+def unit_rows(n_samples, n_latent, n_models=1):
+    return torch.nn.functional.normalize(draw(n_models, n_samples, n_latent), dim=-1)
+
+
+class TestReconstructionError:
+    @pytest.mark.parametrize(("order", "expected"), [(1, [1.5, 2.0]), (2, [3.5, 4.0])])
+    def test_by_hand(self, order, expected):
+        x_hat = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[2.0, 2.0], [2.0, 2.0]]])
+        x = torch.tensor([[[1.0, 0.0], [2.0, 1.0]], [[0.0, 4.0], [0.0, 4.0]]])
+        assert losses.reconstruction_error(x_hat, x, order).tolist() == expected
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_gradient(self, order):
+        x_hat, x = draw(2, 3, 4).requires_grad_(), draw(2, 3, 4, seed=1)
+        assert gradcheck(lambda a: losses.reconstruction_error(a, x, order), x_hat)
+
+
+class TestGatePenalty:
+    def test_by_hand(self):
+        mu = torch.tensor([[[-0.5, 0.5]], [[-0.5, -0.5]]], dtype=torch.float64)
+        expected = torch.tensor([(0.5 + PHI_2) / 2, 0.5], dtype=torch.float64)
+        torch.testing.assert_close(losses.gate_penalty(mu, sigma=0.5), expected)
+
+    @pytest.mark.parametrize("sigma", [0.25, 0.5, 1.0])
+    def test_is_the_expected_fraction_of_open_gates(self, sigma):
+        mu = torch.linspace(-1, 1, 5, dtype=torch.float64)
+        gates = 0.5 + mu + sigma * draw(200_000, 5)
+        simulated = (gates > 0).double().mean()
+        penalty = losses.gate_penalty(mu[None, None], sigma)[0]
+        torch.testing.assert_close(penalty, simulated, atol=0.003, rtol=0)
+
+    def test_counts_rows_and_clusters_alike(self):
+        mu = draw(1, 6, 4).tanh()
+        parts = [losses.gate_penalty(row[None, None], 0.5) for row in mu[0]]
+        torch.testing.assert_close(losses.gate_penalty(mu, 0.5), torch.stack(parts).mean(dim=0))
+
+    def test_gradient(self):
+        assert gradcheck(lambda mu: losses.gate_penalty(mu, 0.5), draw(2, 3, 4).requires_grad_())
+
+
+class TestCodingRate:
+    def test_by_hand(self):
+        z = torch.tensor([[3.0, 4.0]], dtype=torch.float64)  # z zᵀ = 25
+        assert losses.coding_rate(z, 2.0).item() == pytest.approx(0.5 * log(51))
+
+    @pytest.mark.parametrize("shape", [(3, 9), (9, 3), (5, 5)])
+    def test_both_forms_agree(self, shape):
+        z = draw(2, *shape)
+        scale = torch.tensor([0.5, 4.0], dtype=torch.float64)
+        eye = torch.eye(shape[1], dtype=torch.float64)
+        direct = 0.5 * torch.logdet(eye + scale[:, None, None] * z.mT @ z)
+        torch.testing.assert_close(losses.coding_rate(z, scale), direct)
+        torch.testing.assert_close(losses.coding_rate(z.mT, scale), direct)
+
+    def test_of_nothing_is_zero(self):
+        assert losses.coding_rate(torch.zeros(2, 4, 3), 7.0).tolist() == [0, 0]
+
+    def test_not_finite_in_one_model_is_nan_there_only(self):
+        z = draw(3, 4, 5)
+        z[1, 0, 0] = torch.inf
+        rate = losses.coding_rate(z, 1.0)
+        assert rate.isfinite().tolist() == [True, False, True]
+        assert rate[1].isnan()
+
+    @pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
+    def test_gradient(self, shape):
+        assert gradcheck(lambda z: losses.coding_rate(z, 2.0), draw(2, *shape).requires_grad_())
+
+
+class TestGateCodingLoss:
+    def test_by_hand(self):
+        z = torch.eye(2, dtype=torch.float64)[None]  # scale 2 / (2 · 1): I + I
+        assert losses.gate_coding_loss(z, eps=1.0).item() == pytest.approx(-log(2) / 2)
+
+    def test_prefers_gates_that_differ_from_row_to_row(self):
+        different = torch.eye(4).repeat(2, 1)[None]
+        same = torch.tensor([1.0, 0, 0, 0]).expand(1, 8, -1)
+        assert losses.gate_coding_loss(different, 1.0) < losses.gate_coding_loss(same, 1.0)
+
+    def test_equal_rows(self):
+        z = torch.full((1, 3, 2), 0.5, dtype=torch.float64)  # zᵀz has the eigenvalue 1.5 only
+        expected = -0.5 * log(1 + 2 / (3 * 0.1) * 1.5) / 3
+        assert losses.gate_coding_loss(z, eps=0.1).item() == pytest.approx(expected)
+
+    def test_more_features_than_float32_rounds_off_by_itself(self):
+        """Noisy gates of 7,000 features keep their Cholesky factor in single precision."""
+        z = (0.5 + 0.25 * draw(1, 72, 7000)).clamp(0, 1)
+        single = losses.gate_coding_loss(z.float(), 1.0).double()
+        torch.testing.assert_close(single, losses.gate_coding_loss(z, 1.0), rtol=1e-4, atol=0)
+
+    def test_gradient(self):
+        z = draw(2, 3, 4).sigmoid().requires_grad_()
+        assert gradcheck(lambda z: losses.gate_coding_loss(z, 0.5), z)
+
+
+class TestClusterCodingLoss:
+    H = torch.eye(2, dtype=torch.float64)[[0, 0, 1, 1]][None]  # two rows each way
+
+    def test_by_hand(self):
+        loss = losses.cluster_coding_loss(self.H, one_hot([0, 0, 1, 1], 2), eps=0.1)
+        # each cluster: ½ log(1 + 2 / (2 · 0.1) · 2), a share of ½, over two dimensions
+        assert loss.item() == pytest.approx(0.25 * log(21))
+
+    def test_by_hand_unequal_clusters(self):
+        loss = losses.cluster_coding_loss(self.H, one_hot([0, 0, 0, 1], 2), eps=0.1)
+        largest = 0.5 * (log(1 + 20 / 3 * 2) + log(1 + 20 / 3 * 1))
+        smallest = 0.5 * log(1 + 20)
+        assert loss.item() == pytest.approx((0.75 * largest + 0.25 * smallest) / 2)
+
+    def test_prefers_the_planted_clusters(self):
+        planted = losses.cluster_coding_loss(self.H, one_hot([0, 0, 1, 1], 2), eps=0.1)
+        for labels in ([0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]):
+            assert planted < losses.cluster_coding_loss(self.H, one_hot(labels, 2), eps=0.1)
+
+    def test_without_shares_of_the_batch_one_cluster_for_all_is_best(self):
+        """As Eq. (6) is printed, the sum over clusters falls when they merge (deviation 2)."""
+
+        def printed(*clusters):
+            return sum(losses.coding_rate(h, 2 / (len(h) * 0.1)) for h in clusters)
+
+        assert printed(self.H[0]) < printed(self.H[0, :2], self.H[0, 2:])
+
+    def test_one_cluster_is_the_coding_rate_of_all_rows(self):
+        h = unit_rows(9, 4)
+        everything = losses.coding_rate(h, 4 / (9 * 0.1)) / 4
+        torch.testing.assert_close(
+            losses.cluster_coding_loss(h, torch.ones_like(h[..., :1]), 0.1), everything
+        )
+
+    def test_equal_rows_cost_the_same_however_they_are_split(self):
+        h = torch.tensor([0.6, 0.8], dtype=torch.float64).expand(1, 6, 2)
+        expected = 0.5 * log(1 + 2 / 0.1) / 2
+        for labels in ([0] * 6, [0, 1] * 3, [0, 1, 1, 1, 1, 1]):
+            loss = losses.cluster_coding_loss(h, one_hot(labels, 2), 0.1)
+            assert loss.item() == pytest.approx(expected)
+
+    def test_empty_cluster_costs_nothing_and_has_a_finite_gradient(self):
+        membership = one_hot([0, 0, 1, 1], 3).requires_grad_()
+        loss = losses.cluster_coding_loss(self.H, membership, 0.1)
+        assert loss.item() == pytest.approx(0.25 * log(21))
+        loss.backward()
+        assert membership.grad.isfinite().all()
+
+    def test_gradient(self):
+        h = unit_rows(5, 3, n_models=2)
+        logits = draw(2, 5, 4, seed=1).requires_grad_()
+
+        def loss(logits):
+            return losses.cluster_coding_loss(h, logits.softmax(dim=-1), 0.1)
+
+        assert gradcheck(loss, logits)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda a, b: losses.reconstruction_error(a, b),
+        lambda a, b: losses.gate_penalty(a.tanh(), 0.5),
+        lambda a, b: losses.gate_coding_loss(a.sigmoid(), 1.0),
+        lambda a, b: losses.cluster_coding_loss(a, b.softmax(dim=-1), 0.1),
+    ],
+    ids=["reconstruction", "penalty", "gate coding", "cluster coding"],
+)
+def test_models_of_a_stack_do_not_mix(loss):
+    a, b = draw(3, 6, 4), draw(3, 6, 4, seed=1)
+    alone = [loss(a[i : i + 1], b[i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(loss(a, b), torch.cat(alone))
