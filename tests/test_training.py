@@ -1,0 +1,315 @@
+"""The training loop: stacks equal single models, histories add up, checkpoints hold."""
+
+import os
+from math import isclose
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from whycluster import training
+from whycluster.losses import reconstruction_error
+from whycluster.modules import StackedMLP, take
+from whycluster.streams import Streams
+from whycluster.training import Checkpoint, fingerprint, train
+
+SEEDS = [0, 1, 2]
+WIDTHS = [5, 8, 6, 5]
+
+
+@pytest.fixture
+def data():
+    """Rows in double precision: Adam blows rounding up where a gradient is zero, as it is for
+    every bias ahead of a batch normalisation."""
+    return torch.randn(23, 5, generator=torch.Generator().manual_seed(0)).double()
+
+
+def fit_autoencoder(data, seeds, n_epochs=6):
+    """Train one autoencoder per seed as a stack, in batches of 6 and 5 rows."""
+    streams = Streams(seeds)
+    network = StackedMLP(WIDTHS, streams).double()
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+
+    def step(rows, _progress):
+        x = data[rows]
+        return {"error": reconstruction_error(network(x), x)}
+
+    epochs = (streams.batches(len(data), 6) for _ in range(n_epochs))
+    history = train(step, optimizer, epochs, n_epochs, schedule=training.cosine(0.1))
+    return network, history
+
+
+def fit_plain_autoencoder(data, seed, n_epochs=6):
+    """Train the same autoencoder from torch's own layers in a loop of its own."""
+    streams = Streams([seed])
+    stacked = StackedMLP(WIDTHS, streams).double()
+    layers = []
+    for i, linear in enumerate(stacked.linears):
+        layers.append(nn.Linear(*linear.weight.shape[1:]).double())
+        layers[-1].weight.data = linear.weight.data[0].T.clone()
+        layers[-1].bias.data = linear.bias.data[0, 0].clone()
+        if i < len(stacked.norms):
+            layers += [nn.BatchNorm1d(layers[-1].out_features).double(), nn.ReLU()]
+    network = nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(network.parameters())
+    means = []
+    for epoch in range(n_epochs):
+        optimizer.param_groups[0]["lr"] = 0.01 * training.cosine(0.1)(epoch / n_epochs)
+        total = 0.0
+        for (rows,) in streams.batches(len(data), 6):
+            x = data[rows]
+            loss = (network(x) - x).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(rows)
+        means.append(total / len(data))
+    return network, means
+
+
+class TestStacks:
+    def test_three_stacked_models_equal_three_single_ones(self, data):
+        network, history = fit_autoencoder(data, SEEDS)
+        for i, seed in enumerate(SEEDS):
+            single, alone = fit_autoencoder(data, [seed])
+            np.testing.assert_allclose(history["error"][:, [i]], alone["error"], rtol=1e-10)
+            taken, expected = take(network.state_dict(), i), single.state_dict()
+            for name in expected:
+                torch.testing.assert_close(taken[name], expected[name], rtol=1e-7, atol=1e-9)
+
+    def test_three_stacked_models_equal_three_of_torch(self, data):
+        network, history = fit_autoencoder(data, SEEDS)
+        for i, seed in enumerate(SEEDS):
+            plain, means = fit_plain_autoencoder(data, seed)
+            np.testing.assert_allclose(history["error"][:, i], means, rtol=1e-10)
+            norm = plain[-3]
+            torch.testing.assert_close(network.norms[-1].running_mean[i], norm.running_mean)
+            torch.testing.assert_close(network.norms[-1].running_var[i], norm.running_var)
+            for linear, stacked in zip(plain[::3], network.linears, strict=True):
+                torch.testing.assert_close(stacked.weight[i].T, linear.weight)
+
+    def test_training_lowers_the_loss_of_every_model(self, data):
+        _, history = fit_autoencoder(data, SEEDS, n_epochs=30)
+        assert (history["error"][-1] < 0.8 * history["error"][0]).all()
+
+
+def run_by_hand(values, epochs, **kwargs):
+    """Train one weight on losses that are read from `values` by row."""
+    weight = torch.zeros(1, requires_grad=True)
+
+    def step(rows, progress):
+        return {"a": values[rows].mean(dim=1) + 0 * weight, "b": weight - weight + progress}
+
+    return train(step, torch.optim.SGD([weight], lr=1.0), epochs, len(epochs), **kwargs)
+
+
+class TestHistory:
+    def test_is_a_mean_over_samples_not_over_batches(self):
+        values = torch.tensor([1.0, 1.0, 1.0, 5.0])
+        epoch = [torch.tensor([[0, 1, 2]]), torch.tensor([[3]])]
+        history = run_by_hand(values, [epoch, epoch])
+        assert history["a"].tolist() == [[2.0], [2.0]]
+
+    def test_has_every_epoch_and_passes_progress(self):
+        history = run_by_hand(torch.ones(1), [[torch.tensor([[0]])]] * 4)
+        assert history["b"].tolist() == [[0.0], [0.25], [0.5], [0.75]]
+
+    def test_no_epochs_no_history(self):
+        assert run_by_hand(torch.ones(1), []) == {}
+
+    def test_callback_sees_every_epoch(self):
+        seen = []
+        epochs = [[torch.tensor([[i]])] for i in range(3)]
+        run_by_hand(
+            torch.tensor([4.0, 5.0, 6.0]),
+            epochs,
+            on_epoch=lambda epoch, losses: seen.append((epoch, losses["a"].item())),
+        )
+        assert seen == [(0, 4.0), (1, 5.0), (2, 6.0)]
+
+    def test_divergence_is_named(self):
+        epochs = [[torch.tensor([[i]])] for i in range(3)]
+        with pytest.raises(FloatingPointError, match="diverged: 'a' is inf in epoch 1; scale"):
+            run_by_hand(torch.tensor([0.0, torch.inf, 0.0]), epochs)
+
+
+class TestSchedule:
+    def test_cosine(self):
+        schedule = training.cosine(0.2)
+        assert schedule(0) == 1
+        assert isclose(schedule(0.5), 0.6)
+        assert isclose(schedule(1), 0.2)
+
+    def test_scales_the_rate_of_every_group(self):
+        weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+        groups = [{"params": [w], "lr": lr} for w, lr in zip(weights, (1.0, 10.0), strict=True)]
+        epochs = [[torch.tensor([[0]])]] * 2
+        train(
+            lambda rows, progress: {"sum": sum(weights)},
+            torch.optim.SGD(groups),
+            epochs,
+            2,
+            schedule=lambda progress: 1 - progress,
+        )
+        assert [w.item() for w in weights] == [-1.5, -15.0]
+
+
+class TestSettings:
+    def test_precision_is_put_back_also_after_an_error(self):
+        before = torch.get_float32_matmul_precision()
+        with training.matmul_precision("medium"):
+            assert torch.get_float32_matmul_precision() == "medium"
+        with pytest.raises(RuntimeError, match="shapes"), training.matmul_precision("medium"):
+            torch.ones(2, 3) @ torch.ones(2, 3)
+        assert torch.get_float32_matmul_precision() == before
+
+    def test_progress_bar_only_when_asked(self, capsys):
+        with training.progress_bar(2, verbose=0) as tick:
+            assert tick is None
+        with training.progress_bar(2, verbose=1) as tick:
+            tick(0, {})
+            tick(1, {})
+        assert "2/2" in capsys.readouterr().err
+
+    def test_devices(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert training.resolve_device("auto").type == "cpu"
+        assert training.resolve_device(torch.device("cpu")).type == "cpu"
+        with pytest.raises(ValueError, match="device='cuda:0': torch sees no GPU here"):
+            training.resolve_device("cuda:0")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert training.resolve_device("auto").type == "cuda"
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def run_phases(folder, data, *, fail_in=None, mark="settings"):
+    """Train in two phases with a checkpoint; return weights, losses and the phases that ran."""
+    streams = Streams(SEEDS)
+    network = StackedMLP(WIDTHS, streams)
+    data = data.float()
+    ran = []
+
+    def phase(name):
+        def run():
+            if name == fail_in:
+                raise Killed
+            ran.append(name)
+            optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+            epochs = [list(streams.batches(len(data), 6)) for _ in range(2)]
+
+            def step(rows, _progress):
+                x = data[rows] + 0.1 * streams.normal(rows.shape[1], 5)
+                return {"error": reconstruction_error(network(x), data[rows])}
+
+            return train(step, optimizer, epochs, 2)
+
+        return run
+
+    keep = Checkpoint(folder, fingerprint({"mark": mark}, data.numpy(), SEEDS))
+    history = [keep.phase(name, network, streams, phase(name)) for name in ("first", "second")]
+    return network.state_dict(), [h["error"] for h in history], ran
+
+
+def assert_same(result, expected):
+    weights, losses, _ = result
+    assert all(torch.equal(weights[name], expected[0][name]) for name in expected[0])
+    np.testing.assert_array_equal(losses, expected[1])
+
+
+class TestCheckpoint:
+    @pytest.fixture
+    def expected(self, data):
+        return run_phases(None, data)
+
+    def test_resuming_after_a_phase_equals_an_uninterrupted_run(self, tmp_path, data, expected):
+        with pytest.raises(Killed):
+            run_phases(tmp_path, data, fail_in="second")
+        resumed = run_phases(tmp_path, data)
+        assert resumed[2] == ["second"]
+        assert_same(resumed, expected)
+        again = run_phases(tmp_path, data)
+        assert again[2] == []
+        assert_same(again, expected)
+
+    def test_without_a_folder_nothing_is_written(self, tmp_path, data, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert run_phases(None, data)[2] == ["first", "second"]
+        assert list(tmp_path.iterdir()) == []
+
+    def test_killed_while_writing_leaves_no_checkpoint(self, tmp_path, data, expected, monkeypatch):
+        def killed(*_):
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", killed)
+            with pytest.raises(Killed):
+                run_phases(tmp_path, data)
+        assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+        resumed = run_phases(tmp_path, data)
+        assert resumed[2] == ["first", "second"]
+        assert_same(resumed, expected)
+        assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors"}
+
+    @pytest.mark.parametrize("keep", [0, 7, 100, -1], ids=["empty", "header", "part", "last byte"])
+    def test_damaged_checkpoint_is_named_and_not_used(self, tmp_path, data, expected, keep):
+        run_phases(tmp_path, data)
+        (path,) = tmp_path.glob("second-*")
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.warns(UserWarning, match=r"second-.* is damaged .* this phase runs again"):
+            resumed = run_phases(tmp_path, data)
+        assert resumed[2] == ["second"]
+        assert_same(resumed, expected)
+
+    def test_checkpoint_of_other_settings_is_not_used(self, tmp_path, data):
+        run_phases(tmp_path, data)
+        assert run_phases(tmp_path, data, mark="other")[2] == ["first", "second"]
+
+    def test_checkpoint_of_other_data_is_not_used(self, tmp_path, data):
+        run_phases(tmp_path, data)
+        assert run_phases(tmp_path, data.flip(0))[2] == ["first", "second"]
+
+    def test_checkpoint_of_another_kind_of_device_is_not_used(
+        self, tmp_path, data, expected, monkeypatch
+    ):
+        with monkeypatch.context() as patch:  # a CUDA generator has a state of 16 bytes
+            patch.setattr(Streams, "state", lambda self: torch.zeros(len(self), 16).byte())
+            run_phases(tmp_path, data)
+        with pytest.warns(UserWarning, match="another kind of device"):
+            resumed = run_phases(tmp_path, data)
+        assert_same(resumed, expected)
+
+    def test_seconds_are_those_of_the_run_that_trained(self, tmp_path):
+        keep, streams = Checkpoint(tmp_path, "f"), Streams(SEEDS)
+        network = StackedMLP(WIDTHS, streams)
+        first = keep.phase("only", network, streams, dict)["seconds"]
+        assert first.shape == (3,)
+        assert first[0] > 0
+        restored = keep.phase("only", network, streams, dict)["seconds"]
+        np.testing.assert_array_equal(restored, first)
+
+
+class TestFingerprint:
+    X = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    def test_is_stable(self):
+        assert fingerprint({"a": 1, "b": (2, 3)}, self.X, [0]) == fingerprint(
+            {"b": (2, 3), "a": 1}, self.X.copy(), [0]
+        )
+
+    @pytest.mark.parametrize(
+        ("settings", "data", "seeds"),
+        [
+            ({"a": 2}, X, [0]),
+            ({"a": 1}, X + 1, [0]),
+            ({"a": 1}, X.reshape(3, 2), [0]),
+            ({"a": 1}, X, [1]),
+            ({"a": 1}, X, [0, 1]),
+        ],
+        ids=["settings", "values", "shape", "seed", "number of seeds"],
+    )
+    def test_changes_with(self, settings, data, seeds):
+        assert fingerprint(settings, data, seeds) != fingerprint({"a": 1}, self.X, [0])
