@@ -6,6 +6,7 @@ the site, a reader) sees a finished run, and a run that was cut off is simply no
 """
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -182,6 +183,7 @@ def _environment(facts: dict, folder: Path, visible: dict[str, str]) -> dict[str
 
 def _run_cells(notebook: Path, partial: Path, given: dict, kernel: Kernel) -> None:
     """Hand the notebook to papermill, which saves it after every cell."""
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # the reason is given once, here
     papermill_io.register(str(partial), _WholeFiles())
     papermill.execute_notebook(
         str(notebook),
