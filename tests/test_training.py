@@ -176,6 +176,8 @@ class TestSettings:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert training.resolve_device("auto").type == "cpu"
         assert training.resolve_device(torch.device("cpu")).type == "cpu"
+        with pytest.raises(ValueError, match="device='abacus' is unknown; use 'cpu'"):
+            training.resolve_device("abacus")
         with pytest.raises(ValueError, match="device='cuda:0': torch sees no GPU here"):
             training.resolve_device("cuda:0")
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

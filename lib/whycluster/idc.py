@@ -386,6 +386,9 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
 
     def _check_settings(self) -> None:
         self._validate_params()
+        for width in self.hidden_layers:
+            if not isinstance(width, Integral) or width < 1:
+                raise ValueError(f"hidden_layers holds {width!r}; widths are ints of 1 or more")
         if self.warmup_epochs > self.pretrain_epochs:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} exceeds pretrain_epochs="
@@ -478,11 +481,12 @@ class _Network(nn.Module):
         self.gating = StackedGating(n_features, gate_units, *build) if gate_units else None
         self.encoder = StackedMLP((n_features, *hidden, n_latent), *build)
         self.decoder = StackedMLP((n_latent, *hidden[::-1], n_features), *build)
-        self.head_widths = (n_latent, head_units, n_clusters)
+        self.head_widths = (n_latent + 1, head_units, n_clusters)
         self.weight_std = weight_std
         self.head = self.new_head(streams)
         self.classifier = StackedMLP((n_features, head_units, n_clusters), *build)
         self.global_logits = nn.Parameter(0.01 * streams.normal(n_clusters, n_features))
+        self.register_buffer("radius", torch.ones(len(streams), 1, 1))
 
     def new_head(self, streams: Streams) -> StackedMLP:
         return StackedMLP(self.head_widths, streams, self.weight_std)
@@ -498,7 +502,11 @@ class _Network(nn.Module):
         """Evaluate without noise: gates ``z``, embedding ``h``, ``logits``."""
         z = open_gates(self.gate_means(x))
         h = self.encoder(x * z)
-        return {"z": z, "h": h, "logits": self.head(F.normalize(h, dim=-1))}
+        return {"z": z, "h": h, "logits": self.head(self.direct(h))}
+
+    def direct(self, h: Tensor) -> Tensor:
+        """Append a 1 to h, in units of its typical length, and scale to unit length (deviation 4)."""
+        return F.normalize(F.pad(h / self.radius, (0, 1), value=1.0), dim=-1)
 
 
 class _Decision(nn.Module):
@@ -667,14 +675,16 @@ class _Stages:
 
     @torch.no_grad()
     def _embed(self) -> Tensor:
-        """Embed all rows without noise, at unit length: (n_models, n_samples, n_latent)."""
+        """Embed all rows without noise, as the head sees them: (n_models, n_samples, n_latent + 1)."""
         self.network.encoder.eval()
         n_models = len(self.streams)
         parts = [
             self.network.encoder(self._gate(x.expand(n_models, -1, -1)))
             for x in self.data.split(_ROWS_AT_ONCE)
         ]
-        return F.normalize(torch.cat(parts, dim=1), dim=-1)
+        h = torch.cat(parts, dim=1)
+        self.network.radius = h.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
+        return self.network.direct(h)
 
     def _gate(self, x: Tensor) -> Tensor:
         return x * open_gates(self.network.gate_means(x))

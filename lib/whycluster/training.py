@@ -131,7 +131,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device; "auto" is the GPU when there is one, else the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    resolved = torch.device(device)
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device={device!r} is unknown; use 'cpu', 'cuda' or 'auto'") from None
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={str(device)!r}: torch sees no GPU here; use 'cpu' or 'auto'")
     return resolved

@@ -3,6 +3,8 @@
 import numbers
 
 import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from sklearn.utils.validation import validate_data
 
 
@@ -21,7 +23,8 @@ def check_fit(estimator, X) -> np.ndarray:
     Raises
     ------
     ValueError
-        Naming the column with missing or infinite values; the number of clusters; constant data.
+        Naming the column that is repeated, textual, or has missing or infinite values; the number
+        of clusters; constant data.
     """
     X_ = _check(estimator, X, reset=True)
     check_n_clusters(estimator.n_clusters, X_)
@@ -58,23 +61,52 @@ def _count_distinct(X: np.ndarray, enough: int) -> int:
 
 
 def _check(estimator, X, reset: bool) -> np.ndarray:
+    _check_columns(X)
     X_ = validate_data(
         estimator,
         X,
         reset=reset,
-        dtype=np.float32,
+        dtype=(np.float64, np.float32),
         order="C",
         ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )
-    bad = ~np.isfinite(X_)
+    with np.errstate(over="ignore"):
+        rows = np.require(X_, np.float32, ["C", "W"])  # torch warns of read-only rows
+    bad = ~np.isfinite(rows)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         names = getattr(estimator, "feature_names_in_", None)
         name = f"{names[column]!r}" if names is not None else str(column)
-        kind = "NaN" if np.isnan(X_[row, column]) else "inf"
+        kind, remedy = _fault(X_[row, column])
         raise ValueError(
             f"X contains {kind} in column {name}, row {row} ({bad.sum()} such values in all); "
-            "impute or drop them first"
+            f"{remedy}"
         )
-    return X_
+    return rows
+
+
+def _fault(value) -> tuple[str, str]:
+    """Name a value that is no finite float32, and what to do about it."""
+    if np.isfinite(value):
+        return f"{value:.3g}, too large for single precision,", "rescale them first"
+    return "NaN" if np.isnan(value) else "inf", "impute or drop them first"
+
+
+def _check_columns(X) -> None:
+    """Raise a ValueError for repeated or textual columns of a DataFrame."""
+    if not isinstance(X, pd.DataFrame):
+        return
+    if not X.columns.is_unique:
+        repeated = X.columns[X.columns.duplicated()][0]
+        raise ValueError(f"column name {repeated!r} is repeated; make the names unique")
+    for name, column in X.items():
+        if is_numeric_dtype(column.dtype):
+            continue
+        try:
+            pd.to_numeric(column)
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"column {name!r} is not numeric ({column.dtype}); encode it first, "
+                "as whycluster.table.TableEncoder does"
+            ) from None
