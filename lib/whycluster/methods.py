@@ -199,7 +199,7 @@ def score_n_clusters(X, candidates: Sequence[int] = range(2, 11), random_state: 
     }
     if not scores:
         raise ValueError(
-            f"{n_distinct} distinct rows are too few to choose the number of clusters; give it"
+            f"{n_distinct} distinct rows are too few for clusters; at least 3 are needed"
         )
     return pd.Series(scores, name="silhouette").rename_axis("clusters")
 
@@ -232,12 +232,19 @@ def summarise(found: Mapping[str, Clustering], X) -> pd.DataFrame:
         sizes = np.bincount(labels)[np.unique(labels)]
         rows[name] = {
             "clusters found": len(sizes),
-            "smallest": sizes.min(),
-            "silhouette": silhouette(X, labels) if 1 < len(sizes) < len(labels) else np.nan,
+            "smallest": int(sizes.min()),
+            "silhouette": seed_silhouettes(clustering, X)[0],
             "seeds agree": _seed_agreement(clustering.labels),
             "agrees with the first": adjusted_rand_score(first, labels),
         }
-    return pd.DataFrame(rows).T.rename_axis("method")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def seed_silhouettes(clustering: Clustering, X) -> list[float]:
+    """Return the mean silhouette of each seed's clusters, NaN where all rows are in one."""
+    is_scored = [1 < len(np.unique(labels)) < len(labels) for labels in clustering.labels]
+    pairs = zip(clustering.labels, is_scored, strict=True)
+    return [silhouette(X, labels) if scored else np.nan for labels, scored in pairs]
 
 
 def caveats(summary: pd.DataFrame, n_clusters: int, n_samples: int) -> list[str]:
@@ -259,8 +266,9 @@ def caveats(summary: pd.DataFrame, n_clusters: int, n_samples: int) -> list[str]
     doubts = []
     for name, row in summary.iterrows():
         if row["clusters found"] < n_clusters:
-            found = int(row["clusters found"])
-            doubts.append(f"{name} filled only {found} of {n_clusters} clusters.")
+            doubts.append(
+                f"{name} filled only {row['clusters found']:.0f} of {n_clusters} clusters."
+            )
         if not row["silhouette"] > WEAK:
             doubts.append(
                 f"{name}: {structure(row['silhouette'])}. Its mean silhouette of "
@@ -272,11 +280,11 @@ def caveats(summary: pd.DataFrame, n_clusters: int, n_samples: int) -> list[str]
                 f"below {UNSTABLE}); do not build on single rows."
             )
         if row["smallest"] < SMALL * n_samples:
-            doubts.append(f"{name}: one cluster holds only {int(row['smallest'])} rows: outliers?")
+            doubts.append(f"{name}: one cluster holds only {row['smallest']:.0f} rows: outliers?")
     return doubts
 
 
-def explanation_table(found: Mapping[str, Clustering], source, rows) -> pd.DataFrame:
+def explanation_table(found: Mapping[str, Clustering], source, rows, numbers) -> pd.DataFrame:
     """Write the explanations of all methods as one tidy table.
 
     Parameters
@@ -286,12 +294,14 @@ def explanation_table(found: Mapping[str, Clustering], source, rows) -> pd.DataF
         The column that each feature was made from: `TableEncoder.source_`.
     rows : sequence of int
         Positions of the rows to include.
+    numbers : sequence of int
+        What to call these rows.
 
     Returns
     -------
     DataFrame
-        method, level ("overall", "cluster", "row"), which (the cluster; the row, counted from 1;
-        missing for overall), feature, source column, value.
+        method, level ("overall", "cluster", "row"), which (the number of the cluster or row; none
+        for overall), feature, source column, value.
     """
     parts = []
     for name, clustering in found.items():
@@ -299,7 +309,7 @@ def explanation_table(found: Mapping[str, Clustering], source, rows) -> pd.DataF
         parts += [
             _tidy(name, "overall", why.overall[None], [None], why.feature_names, source),
             _tidy(name, "cluster", why.cluster, range(why.n_clusters), why.feature_names, source),
-            _tidy(name, "row", why.sample[rows], np.add(rows, 1), why.feature_names, source),
+            _tidy(name, "row", why.sample[rows], numbers, why.feature_names, source),
         ]
     return pd.concat(parts, ignore_index=True).astype({"which": "Int64"})
 
@@ -396,7 +406,7 @@ def _build_idc(n_clusters, random_state, n_samples, n_features):
     """Return an IDC for tables: fewer, narrower layers; steps rather than epochs are fixed.
 
     Input denoising hides half of the features, since a tenth of a dozen would tell nothing. Two
-    clusters get an embedding of 8 dimensions instead of 2: to the coding rate opposite vectors are
+    clusters get an embedding of 16 dimensions instead of 2: to the coding rate opposite vectors are
     one direction, and in the plane nothing else is left to tell them apart.
     """
     width = 64 if n_features <= 64 else 256
@@ -412,7 +422,7 @@ def _build_idc(n_clusters, random_state, n_samples, n_features):
         global_epochs=n_epochs // 3,
         batch_size=BATCH,
         mask_fraction=0.5,
-        n_latent=8 if n_clusters == 2 else None,
+        n_latent=16 if n_clusters == 2 else None,
         n_projections=1024 if n_features > 1024 else None,
         n_init=3,
         random_state=random_state,

@@ -1,0 +1,168 @@
+"""Methods side by side: what they find, how it is compared, and what is doubted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.cluster import KMeans
+
+from whycluster import methods
+from whycluster.explanation import Explanation
+from whycluster.table import TableEncoder, read, write_example
+
+N_ROWS = 400
+
+
+SIGNALS = {"signal a", "signal b", "signal c", "signal d"}
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Three groups of unequal size, told apart by four signals beside three weaker noises."""
+    rng = np.random.default_rng(0)
+    group = np.sort(rng.choice(3, N_ROWS, p=[0.5, 0.3, 0.2]))
+    X = pd.DataFrame(rng.normal(size=(N_ROWS, 7)), columns=["v", *sorted(SIGNALS), "w", "x"])
+    X[["signal a", "signal b"]] += 12 * (group == 1)[:, None]
+    X[["signal c", "signal d"]] += 12 * (group == 2)[:, None]
+    X = (X - X.mean()) / X.std()
+    X[["v", "w", "x"]] *= 0.3
+    return X, group
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    return methods.cluster(planted[0], 3, seeds=[0, 1])
+
+
+def test_every_method_finds_planted_groups_numbered_by_size(planted, found):
+    assert list(found) == [method.name for method in methods.METHODS]
+    assert found["k-means"].labels[0].tolist() == planted[1].tolist()
+    agreement = {name: (c.labels[0] == planted[1]).mean() for name, c in found.items()}
+    assert min(agreement.values()) > 0.75, agreement
+
+
+@pytest.mark.parametrize("name", [method.name for method in methods.METHODS])
+def test_every_method_names_planted_features(found, name):
+    top = found[name].explanation.top(3, "overall")["feature"]
+    assert set(top) <= SIGNALS
+
+
+@pytest.mark.parametrize("name", [method.name for method in methods.METHODS])
+def test_assign_agrees_with_labels_and_is_sure_of_them(planted, found, name):
+    assigned = found[name].assign(planted[0].iloc[::-1])
+    assert assigned["cluster"].tolist() == found[name].labels[0][::-1].tolist()
+    assert assigned["confidence"].between(0, 1).all()
+    assert assigned.index.tolist() == list(range(N_ROWS))[::-1]
+
+
+def test_explanation_follows_the_numbering_of_the_clusters(planted, found):
+    why = found["k-means"].explanation
+    means = [np.abs(why.sample[found["k-means"].labels[0] == k]).mean(axis=0) for k in range(3)]
+    assert why.cluster == pytest.approx(np.array(means))
+
+
+def test_seeds_are_numbered_alike(found):
+    assert (found["k-means"].labels[0] == found["k-means"].labels[1]).all()
+
+
+def test_score_peaks_at_the_planted_number_and_skips_impossible_ones(planted):
+    assert methods.score_n_clusters(planted[0]).idxmax() == 3
+    few = pd.DataFrame({"a": [0, 0, 1, 5.0], "b": [0, 0, 1, 2.0]})
+    assert methods.score_n_clusters(few).index.tolist() == [2]
+
+
+def test_score_of_many_rows_uses_a_seeded_sample(monkeypatch, planted):
+    monkeypatch.setattr(methods, "MANY_ROWS", 50)
+    seen = []
+    monkeypatch.setattr(methods, "silhouette", lambda X, labels: seen.append(len(X)) or 0.0)
+    methods.score_n_clusters(planted[0], [2, 3])
+    assert seen == [50, 50]
+
+
+def test_confidence_of_centres_is_one_minus_the_ratio_of_distances():
+    kmeans = KMeans(2, n_init=1, random_state=0).fit([[0.0], [4.0]])
+    assert methods.confidence(kmeans, [[0.0], [1.0], [2.0]]) == pytest.approx([1, 2 / 3, 0])
+
+
+def test_summary_of_planted_groups_raises_no_doubt_about_kmeans(planted, found):
+    summary = methods.summarise(found, planted[0])
+    assert summary.loc["k-means"].iloc[:2].tolist() == [3, (planted[1] == 2).sum()]
+    assert summary.loc["k-means", ["seeds agree", "agrees with the first"]].tolist() == [1, 1]
+    clear = summary.assign(silhouette=0.8).loc[["k-means"]]
+    assert methods.caveats(clear, 3, N_ROWS) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("clusters found", 2, "filled only 2 of 3 clusters"),
+        ("silhouette", 0.3, "weak structure. Its mean silhouette of 0.30 is not above 0.5"),
+        ("silhouette", 0.1, "no substantial structure"),
+        ("silhouette", np.nan, "undefined"),
+        ("seeds agree", 0.2, "another seed gives other clusters (agreement 0.20"),
+        ("smallest", 1, "holds only 1 rows"),
+    ],
+)
+def test_each_doubt_is_spelt_out(column, value, words):
+    fine = {"clusters found": 3, "smallest": 30, "silhouette": 0.8, "seeds agree": 1.0}
+    summary = pd.DataFrame({"IDC": {**fine, column: value}}).T
+    doubts = methods.caveats(summary, 3, 100)
+    assert len(doubts) == 1
+    assert words in doubts[0]
+
+
+def test_noise_is_doubted():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 8))).add_prefix("x")
+    found = methods.cluster(X, 3, [0, 1], methods.METHODS[:1])
+    doubts = methods.caveats(methods.summarise(found, X), 3, 300)
+    assert any("no substantial structure" in doubt for doubt in doubts)
+
+
+def test_collapsed_clustering_has_no_silhouette(planted, found):
+    collapsed = methods.replace(found["k-means"], labels=np.zeros((1, N_ROWS), int))
+    assert np.isnan(methods.seed_silhouettes(collapsed, planted[0])).all()
+
+
+def test_explanation_table_is_tidy_and_complete(planted, found):
+    source = [name[:6] for name in planted[0]]
+    table = methods.explanation_table(found, source, [0, 5], [1, 6])
+    assert len(table) == len(found) * (1 + 3 + 2) * planted[0].shape[1]
+    row = table.query("method == 'k-means' and level == 'row' and which == 6")
+    assert row["value"].to_numpy() == pytest.approx(found["k-means"].explanation.sample[5])
+    assert row["source column"].tolist() == source
+
+
+def test_telling_rows_are_the_surest_the_most_doubtful_and_a_dispute(planted, found):
+    kmeans = found["k-means"]
+    labels = kmeans.labels.copy()
+    labels[0, [3, 300]] = 2
+    other = methods.replace(kmeans, labels=labels)
+    sure = methods.confidence(kmeans.estimators[0], planted[0])
+    rows = methods.telling_rows(kmeans, other, planted[0])
+    assert rows["clearest"] == sure.argmax()
+    assert rows["most doubtful"] == sure.argmin()
+    assert rows["clearest in dispute"] == max([3, 300], key=lambda row: sure[row])
+    assert "clearest in dispute" not in methods.telling_rows(kmeans, kmeans, planted[0])
+
+
+def test_reasons_stand_beside_values_and_profile():
+    table = pd.DataFrame({"age": [20.5, 60.5, 61.5], "colour": ["red", "blue", "blue"]})
+    encoder = TableEncoder().fit(table)
+    profile = encoder.profile(table, [1, 0, 0])
+    sample = np.array([[1.0, 3.0], [0, 0], [0, 0]])
+    why = Explanation(sample, sample[:2], sample[0], encoder.used_, "contribution")
+    reasons = methods.reasons(why, table, profile, row=0, k=2)
+    assert reasons.index.tolist() == ["colour", "age"]
+    assert reasons["this row"].tolist() == ["red", 20.5]
+    assert reasons["cluster 0"].tolist() == ["blue 100%", "61"]
+    assert reasons["contribution"].tolist() == [3.0, 1.0]
+
+
+def test_no_seed_is_an_error(planted):
+    with pytest.raises(ValueError, match="seeds is empty"):
+        methods.cluster(planted[0], 3, [])
+
+
+def test_example_table_has_three_clusters(tmp_path):
+    table = read(write_example(tmp_path / "wines.csv")).drop(columns="cultivar")
+    X = TableEncoder().fit_transform(table)
+    assert methods.score_n_clusters(X).idxmax() == 3
