@@ -485,7 +485,8 @@ def _scale(numbers, how):
     """Return what to subtract, by what to divide, and the words for it."""
     if how == "none":
         return 0.0, 1.0, ""
-    mean, deviation = float(numbers.mean()), float(numbers.std())
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses what is not finite
+        mean, deviation = float(numbers.mean()), float(numbers.std())
     low, middle, high = map(float, np.quantile(numbers, [0.25, 0.5, 0.75]))
     if how == "robust" and high > low:
         return middle, 0.741 * (high - low), "scaled by median and quartiles"

@@ -108,14 +108,17 @@ def _read_text(path, missing):
     text, encoding = _decode(_read_bytes(path), path.name)
     delimiter = _sniff_delimiter(text)
     header, decimal = _scan_records(text, delimiter, path.name)
-    table = pd.read_csv(
-        io.StringIO(text),
-        sep=delimiter,
-        decimal=decimal,
-        na_values=list(missing),
-        index_col=False,
-        low_memory=False,
-    )
+    try:
+        table = pd.read_csv(
+            io.StringIO(text),
+            sep=delimiter,
+            decimal=decimal,
+            na_values=list(missing),
+            index_col=False,
+            low_memory=False,
+        )
+    except pd.errors.ParserError as error:
+        raise TableError(f"{path.name}: {error}; is a quotation mark left open?") from None
     table.columns = header
     named = {"encoding": encoding, "delimiter": _DELIMITERS[delimiter], "decimal sign": decimal}
     return table, {"format": "text", **named}

@@ -1,0 +1,304 @@
+"""Bad input, from the file to the method: one line that names the offender and what to do."""
+
+import io
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whycluster import IDC, methods
+from whycluster.explanation import Explanation
+from whycluster.table import TableEncoder, TableError, read
+
+RNG = np.random.default_rng(0)
+TABLE = pd.DataFrame(
+    {
+        "age": RNG.normal(50, 10, 30),
+        "income": RNG.normal(3000, 500, 30),
+        "colour": RNG.choice(["red", "blue"], 30),
+    }
+)
+NUMBERS = TABLE[["age", "income"]]
+
+
+def assert_one_line(error, *words):
+    message = str(error.value)
+    assert "\n" not in message
+    assert len(message) < 300
+    for word in words:
+        assert word in message
+
+
+def zipped():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("sheet.xml", "<a/>")
+    return buffer.getvalue()
+
+
+def parquet():
+    buffer = io.BytesIO()
+    TABLE.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+# Files
+
+FILES = {
+    "empty": (b"", ["table.csv is empty"]),
+    "blank": (b"\n  \n", ["table.csv is empty"]),
+    "header only": (b"a,b\n", ["no rows"]),
+    "one row": (b"a,b\n1,2\n", ["one row"]),
+    "one column": (b"a\n1\n2\n", ["one column ('a')"]),
+    "column twice": (b"a,b,a\n1,2,3\n4,5,6\n", ["'a' appears more than once"]),
+    "NUL bytes": (b"a,b\n1,2\n\0\0,3\n", ["not a text table", "NUL byte"]),
+    "Parquet": (parquet(), ["table.csv", "Parquet", "rename it to .parquet"]),
+    "zip, xlsx": (zipped(), ["Excel workbook", "export the sheet as CSV"]),
+    "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ["old Excel workbook"]),
+    "broken gzip": (b"\x1f\x8b\x08\x00half", ["cannot be read"]),
+    "short row": (b"a,b,c\n1,2,3\n4,5\n", ["line 3", "2 fields", "header has 3"]),
+    "long row": (b"a,b\n1,2\n\n3,4,5\n", ["line 4", "3 fields", "header has 2"]),
+    "row after a line break": (b'a,b\n"x\ny",2\n3\n', ["line 4", "1 fields"]),
+    "open quote": (b'a,b\n1,"2\n3,4\n', ["quotation mark left open"]),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_bad_file(tmp_path, case):
+    content, words = FILES[case]
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(TableError) as error:
+        read(path)
+    assert_one_line(error, "table.csv", *words)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(TableError) as error:
+        read(tmp_path / "tabel.csv")
+    assert_one_line(error, "tabel.csv: no such file")
+    with pytest.raises(TableError) as error:
+        read(tmp_path)
+    assert_one_line(error, "is a folder")
+
+
+def test_text_called_parquet(tmp_path):
+    path = tmp_path / "table.parquet"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(TableError) as error:
+        read(path)
+    assert_one_line(error, "table.parquet: not a readable Parquet file")
+
+
+def test_cell_of_100_000_characters_is_read_and_left_out(tmp_path):
+    path = tmp_path / "table.csv"
+    cells = ["x" * 100_000, *(f"note {i}" for i in range(29))]
+    TABLE.assign(note=cells).to_csv(path, index=False)
+    table = read(path)
+    encoder = TableEncoder().fit(table)
+    assert len(table["note"][0]) == 100_000
+    assert "note" not in encoder.used_
+    assert len(encoder.report_._repr_html_()) < 10_000
+    assert len(table._repr_html_()) < 20_000
+
+
+def test_cell_longer_than_the_csv_limit_is_read(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(f"a,b\n{'x' * 200_000},1\ny,2\n")
+    assert read(path)["a"].str.len().tolist() == [200_000, 1]
+
+
+def test_long_cell_as_a_level_stays_short_in_names_and_profile():
+    table = TABLE.assign(note=["x" * 100_000, "y"] * 15)
+    encoder = TableEncoder().fit(table)
+    assert max(map(len, encoder.feature_names_out_)) < 100
+    assert len(encoder.profile(table, np.zeros(30)).to_csv()) < 1000
+
+
+# Columns
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (TABLE.head(0), ["no rows"]),
+        (TABLE.head(1), ["one row"]),
+        (TABLE[["age"]], ["one column ('age')"]),
+        (TABLE.set_axis(["a", "b", "a"], axis=1), ["'a' appears more than once"]),
+        (TABLE.assign(age=1, income=2, colour="red"), ["no column is left", "'age' constant"]),
+        (TABLE.assign(age=np.nan, income=np.nan, colour="red"), ["'age' all missing"]),
+        (TABLE.assign(age=[np.inf, *TABLE["age"][1:]]), ["column 'age', row 1", "infinite"]),
+        (TABLE.assign(age=[*TABLE["age"][1:], -np.inf]), ["column 'age', row 30", "infinite"]),
+        (TABLE.assign(age=["ten", *TABLE["age"][1:].astype(str)]), ["'age', row 1: 'ten'", "97%"]),
+        (TABLE.assign(age=[[1, 2]] * 30), ["column 'age', row 1", "is a list"]),
+        (TABLE.assign(age=np.arange(30) * 1j), ["column 'age' holds complex128"]),
+        (TABLE.assign(age=pd.to_timedelta(range(30), "D")), ["column 'age' holds timedelta64"]),
+        (TABLE.assign(age=[1e308, -1e308] * 15), ["column 'age' spans too much"]),
+        (TABLE.to_numpy(), ["expected a DataFrame"]),
+    ],
+)
+def test_bad_table(table, words):
+    with pytest.raises(TableError) as error:
+        TableEncoder().fit(table)
+    assert_one_line(error, *words)
+
+
+def test_all_missing_column_is_reported_not_refused():
+    encoder = TableEncoder().fit(TABLE.assign(nothing=np.nan))
+    assert encoder.used_ == list(TABLE)
+    assert encoder.report_["type"].tolist()[-1] == "all missing"
+
+
+@pytest.mark.parametrize("setting", ["drop", "keep", "categories"])
+def test_setting_names_a_column_that_is_not_there(setting):
+    with pytest.raises(TableError) as error:
+        TableEncoder(**{setting: ("colours",)}).fit(TABLE)
+    assert_one_line(error, "no column 'colours'", "did you mean 'colour'?")
+
+
+def test_unknown_scale():
+    with pytest.raises(TableError) as error:
+        TableEncoder(scale="log").fit(TABLE)
+    assert_one_line(error, "scale='log'", "'standard' nor 'robust'")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (TABLE.drop(columns="age"), ["no column 'age'"]),
+        (TABLE.rename(columns={"age": "Age"}), ["no column 'age'", "did you mean 'Age'?"]),
+        (TABLE.assign(extra=1), ["column 'extra' was not in the table that was fitted"]),
+        (TABLE.assign(age="old"), ["column 'age', row 1: 'old' is not a number"]),
+        (TABLE.assign(age=np.inf), ["column 'age', row 1: 'inf' is infinite"]),
+        (pd.concat([TABLE, TABLE["age"]], axis=1), ["'age' appears more than once"]),
+    ],
+)
+def test_bad_new_rows(rows, words):
+    encoder = TableEncoder().fit(TABLE)
+    with pytest.raises(TableError) as error:
+        encoder.transform(rows)
+    assert_one_line(error, *words)
+
+
+def test_new_rows_with_wrong_dates_and_ranks():
+    table = pd.DataFrame(
+        {
+            "day": pd.date_range("2020-01-01", periods=30).strftime("%Y-%m-%d"),
+            "size": pd.Categorical(["S", "L"] * 15, ["S", "L"], ordered=True),
+        }
+    )
+    encoder = TableEncoder(keep=("day",)).fit(table)
+    with pytest.raises(TableError) as error:
+        encoder.transform(table.assign(day="yesterday"))
+    assert_one_line(error, "column 'day', row 1: 'yesterday' is not a date")
+    with pytest.raises(TableError) as error:
+        encoder.transform(table.assign(size="XL"))
+    assert_one_line(error, "column 'size', row 1: 'XL' is none of S, L")
+
+
+# The number of clusters
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "words"),
+    [
+        (0, ["n_clusters=0 is below 2"]),
+        (1, ["n_clusters=1 is below 2"]),
+        (-3, ["n_clusters=-3 is below 2"]),
+        (31, ["n_clusters=31", "30 distinct rows"]),
+        (2.5, ["n_clusters=2.5 is not a whole number"]),
+        ("3", ["n_clusters='3' is not a whole number"]),
+        (True, ["n_clusters=True is not a whole number"]),
+    ],
+)
+@pytest.mark.parametrize("by", ["cluster", "IDC"])
+def test_bad_number_of_clusters(by, n_clusters, words):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are checked below
+        methods.cluster(NUMBERS, n_clusters) if by == "cluster" else IDC(n_clusters).fit(NUMBERS)
+    assert_one_line(error, *words)
+
+
+def test_too_few_distinct_rows_to_choose_the_number_of_clusters():
+    with pytest.raises(ValueError, match="1 distinct rows are too few") as error:
+        methods.score_n_clusters(NUMBERS.iloc[[0] * 20])
+    assert_one_line(error)
+
+
+# IDC
+
+TINY = {"hidden_layers": (8,), "gate_units": 8, "head_units": 8}
+SHORT = {"warmup_epochs": 1, "pretrain_epochs": 2, "max_epochs": 2, "global_epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def idc():
+    return IDC(2, **TINY, **SHORT, random_state=0).fit(NUMBERS)
+
+
+def bad_numbers(value):
+    return NUMBERS.assign(income=[*NUMBERS["income"][:4], value, *NUMBERS["income"][5:]])
+
+
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (bad_numbers(np.nan), ["NaN", "'income'", "row 4"]),
+        (bad_numbers(np.inf), ["inf", "'income'", "row 4"]),
+        (NUMBERS.assign(age=1.0, income=2.0), ["all 2 columns are constant"]),
+        (NUMBERS.head(1), ["1 sample"]),
+        (NUMBERS.iloc[[3] * 10], ["constant"]),
+        (NUMBERS.set_axis(["a", "a"], axis=1), ["'a'"]),
+        (TABLE, ["'colour'"]),
+    ],
+)
+def test_bad_input_to_idc(X, words):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are checked below
+        IDC(2, **TINY, **SHORT).fit(X)
+    assert_one_line(error, *words)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "explain"])
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (bad_numbers(np.nan), ["NaN", "'income'", "row 4"]),
+        (NUMBERS.assign(third=1.0), ["third"]),
+        (NUMBERS[["age"]], ["income"]),
+        (NUMBERS.rename(columns={"income": "wage"}), ["income", "wage"]),
+        (np.ones((3, 5)), ["5 features"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+def test_bad_rows_for_a_fitted_idc(idc, method, X, words):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the words are checked below
+        getattr(idc, method)(X)
+    message = " ".join(str(error.value).split())
+    assert all(word in message for word in words)
+
+
+# Markup in names and levels
+
+SCRIPT = "<script>alert('x')</script>"
+
+
+def test_markup_in_names_and_levels_is_escaped_in_every_display():
+    table = TABLE.rename(columns={"age": SCRIPT}).assign(
+        colour=np.where(TABLE["colour"] == "red", SCRIPT, "blue")
+    )
+    encoder = TableEncoder().fit(table)
+    X = encoder.transform(table)
+    found = methods.cluster(X, 2, methods=methods.METHODS[:1])["k-means"]
+    why = encoder.group_by_source(found.explanation)
+    profile = encoder.profile(table, found.labels[0])
+    displays = [found.explanation, why, table, X, encoder.report_, profile, why.top()]
+    displays.append(methods.reasons(why, table, profile, 0))
+    for display in displays:
+        page = display._repr_html_()
+        assert "<script" not in page
+        assert "&lt;script" in page
+
+
+def test_explanation_of_scripts_names_them_in_text():
+    why = Explanation(None, [[1.0]], [1.0], [SCRIPT], "gate")
+    assert SCRIPT in str(why)
