@@ -18,6 +18,7 @@ OTHER = "(other)"
 LEFT_OUT = ("dropped", "identifier", "free text", "constant", "all missing")
 MANY_LEVELS = 20  # more different texts are no levels if they are long, or differ in most rows
 LONG_TEXT = 60  # characters, of the median text
+HUGE = 1e150  # a larger number squared is no number
 FAR_OUT = 8  # standard deviations: a value further out is worth a word in the report
 
 PLAIN_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -457,10 +458,10 @@ def _kind_of_words(values, present, distinct):
 def _study_number(values, rules, facts, kind, form, remark):
     numbers = form(values)
     present = numbers[~np.isnan(numbers)]
+    if np.abs(present).max() > HUGE or present.std() == 0:
+        raise TableError(f"column {short(values.name)!r} spans too much or too little to be scaled")
     fill = float(np.quantile(present, 0.5, method="linear" if kind == "number" else "inverted_cdf"))
     centre, spread, scaling = _scale(present, "none" if kind == "yes/no" else rules.scale)
-    if not (np.isfinite(spread) and spread > 0):
-        raise TableError(f"column {short(values.name)!r} spans too much or too little to be scaled")
     notes = [remark, form.words, scaling]
     notes += _far_out_notes(present) if kind == "number" else []
     features = [facts["name"]]
@@ -485,8 +486,7 @@ def _scale(numbers, how):
     """Return what to subtract, by what to divide, and the words for it."""
     if how == "none":
         return 0.0, 1.0, ""
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses what is not finite
-        mean, deviation = float(numbers.mean()), float(numbers.std())
+    mean, deviation = float(numbers.mean()), float(numbers.std())
     low, middle, high = map(float, np.quantile(numbers, [0.25, 0.5, 0.75]))
     if how == "robust" and high > low:
         return middle, 0.741 * (high - low), "scaled by median and quartiles"
