@@ -1,0 +1,245 @@
+"""One contract for every estimator, and scikit-learn's own checks."""
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import ClassifierMixin, ClusterMixin, clone
+from sklearn.datasets import make_blobs
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import whycluster
+from whycluster import IDC, Explanation
+from whycluster.methods import METHODS
+
+# Every public estimator, at a size that trains in a blink.
+ESTIMATORS = [
+    IDC(
+        3,
+        hidden_layers=(32,),
+        gate_units=16,
+        head_units=32,
+        warmup_epochs=1,
+        pretrain_epochs=5,
+        max_epochs=20,
+        global_epochs=2,
+        n_init=5,
+        random_state=0,
+        device="cpu",
+    )
+]
+
+# Checks of scikit-learn that cannot hold, by class; what else they check is checked below.
+ONE_CLUSTER = "sets n_clusters=1, which is refused: there is nothing to tell apart"
+EXPECTED_FAILED_CHECKS = {
+    "IDC": {
+        "check_dont_overwrite_parameters": ONE_CLUSTER,
+        "check_methods_subset_invariance": ONE_CLUSTER,
+        "check_fit2d_1feature": ONE_CLUSTER,
+        "check_fit2d_predict1d": ONE_CLUSTER,
+    }
+}
+
+
+@parametrize_with_checks(
+    ESTIMATORS,
+    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS[type(estimator).__name__],
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def public_estimators():
+    """Return every clusterer and classifier that a module of whycluster defines."""
+    found = set()
+    for module in pkgutil.walk_packages(whycluster.__path__, "whycluster."):
+        if module.name.endswith("__main__"):
+            continue
+        for name, value in vars(importlib.import_module(module.name)).items():
+            is_ours = inspect.isclass(value) and value.__module__ == module.name
+            if is_ours and not name.startswith("_"):
+                found.add(value)
+    return {c for c in found if issubclass(c, ClusterMixin | ClassifierMixin)}
+
+
+def test_every_public_estimator_is_under_contract():
+    assert public_estimators() == {type(estimator) for estimator in ESTIMATORS}
+
+
+def test_every_public_estimator_can_be_imported_from_the_top():
+    assert {c.__name__ for c in public_estimators()} <= set(whycluster.__all__)
+
+
+def test_every_registered_method_of_ours_is_under_contract():
+    built = [type(method.build(3, 0, 100, 5)) for method in METHODS]
+    ours = {c for c in built if c.__module__.startswith("whycluster.")}
+    assert ours
+    assert ours <= {type(estimator) for estimator in ESTIMATORS}
+
+
+@pytest.fixture(scope="module")
+def X():
+    rows, _ = make_blobs(60, n_features=4, centers=3, random_state=0)
+    names = ["age", "income", "height", "weight"]
+    return pd.DataFrame(StandardScaler().fit_transform(rows), columns=names)
+
+
+@pytest.fixture(params=ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+def estimator(request):
+    return clone(request.param)
+
+
+@pytest.fixture(scope="module")
+def fitted(X):
+    return {type(e): clone(e).fit(X) for e in ESTIMATORS}
+
+
+@pytest.fixture
+def model(estimator, fitted):
+    return fitted[type(estimator)]
+
+
+class TestConstructor:
+    def test_only_the_number_of_clusters_is_positional(self, estimator):
+        first, *others = inspect.signature(type(estimator)).parameters.values()
+        assert first.name == "n_clusters"
+        assert {p.kind for p in others} == {inspect.Parameter.KEYWORD_ONLY}
+
+    def test_shared_settings_are_there(self, estimator):
+        shared = {"n_init", "max_epochs", "batch_size", "random_state", "device", "verbose"}
+        assert shared <= estimator.get_params().keys()
+
+    def test_every_setting_and_attribute_is_documented(self, estimator, model):
+        text = inspect.getdoc(type(estimator))
+        fitted = {n for n in vars(model) if n.endswith("_") and not n.startswith("_")}
+        fitted -= {"network_", "n_features_in_", "feature_names_in_"}
+        missing = {n for n in estimator.get_params().keys() | fitted if n not in text}
+        assert not missing
+
+
+class TestAnswers:
+    def test_labels_are_whole_numbers_below_the_number_of_clusters(self, model, X):
+        assert model.labels_.shape == (len(X),)
+        assert np.issubdtype(model.labels_.dtype, np.integer)
+        assert set(model.labels_) <= set(range(model.n_clusters))
+
+    def test_labels_are_predicted(self, model, X):
+        np.testing.assert_array_equal(model.predict(X), model.labels_)
+
+    def test_fit_predict_is_fit_then_labels(self, estimator, model, X):
+        np.testing.assert_array_equal(estimator.fit_predict(X), model.labels_)
+
+    def test_memberships_sum_to_one_and_agree_with_labels(self, model, X):
+        memberships = model.predict_proba(X)
+        assert memberships.shape == (len(X), model.n_clusters)
+        np.testing.assert_allclose(memberships.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(memberships.argmax(axis=1), model.labels_)
+
+    def test_rows_are_answered_one_by_one_and_in_any_order(self, model, X):
+        shuffled = X.sample(frac=1, random_state=0)
+        np.testing.assert_array_equal(model.predict(shuffled), model.labels_[shuffled.index])
+        alone = [model.predict(X.iloc[[i]])[0] for i in range(10)]
+        np.testing.assert_array_equal(alone, model.labels_[:10])
+        whole = model.transform(X)
+        alone = np.vstack([model.transform(X.iloc[[i]]) for i in range(10)])
+        np.testing.assert_allclose(alone, whole[:10], rtol=1e-4, atol=1e-5)
+
+    def test_explanation_covers_rows_clusters_and_names(self, model, X):
+        why = model.explain(X[:7])
+        assert isinstance(why, Explanation)
+        assert why.sample.shape == (7, 4)
+        assert why.cluster.shape == (model.n_clusters, 4)
+        assert why.overall.shape == (4,)
+        assert why.feature_names == tuple(X.columns)
+
+    def test_explanation_without_names(self, estimator, X):
+        why = estimator.fit(X.to_numpy()).explain(X.to_numpy())
+        assert why.feature_names == ("x0", "x1", "x2", "x3")
+
+    def test_works_behind_a_scaler(self, estimator, X):
+        pipeline = make_pipeline(StandardScaler().set_output(transform="pandas"), estimator)
+        pipeline.fit(X * 10 + 3)
+        assert pipeline[-1].explain(pipeline[:-1].transform(X)).feature_names == tuple(X.columns)
+
+    def test_embedding_becomes_a_frame_on_request(self, estimator, model, X):
+        frame = estimator.set_output(transform="pandas").fit(X).transform(X)
+        assert list(frame.columns) == list(model.get_feature_names_out())
+        np.testing.assert_array_equal(frame, model.transform(X))
+
+
+class TestRepeatability:
+    def test_same_seed_same_labels_and_memberships(self, estimator, model, X):
+        again = estimator.fit(X)
+        np.testing.assert_array_equal(again.labels_, model.labels_)
+        np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+    def test_true_labels_are_ignored(self, estimator, model, X):
+        y = np.random.default_rng(0).integers(0, 3, len(X))
+        np.testing.assert_array_equal(estimator.fit(X, y).labels_, model.labels_)
+
+    def test_settings_are_left_alone(self, estimator, X):
+        before = estimator.get_params()
+        assert estimator.fit(X) is estimator
+        assert estimator.get_params() == before
+
+    def test_fit_adds_no_public_attribute_but_results(self, estimator, model):
+        added = vars(model).keys() - vars(estimator).keys()
+        assert [n for n in added if not n.startswith("_") and not n.endswith("_")] == []
+
+    def test_saved_and_loaded(self, model, X, tmp_path):
+        model.save(tmp_path)
+        loaded = type(model).load(tmp_path)
+        np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+        np.testing.assert_array_equal(loaded.explain(X).sample, model.explain(X).sample)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda X: X.assign(age=X["age"].where(X.index != 3)), "NaN in column 'age', row 3"),
+            (lambda X: X.assign(height=np.inf), "inf in column 'height', row 0"),
+            (lambda X: X * 0 + 1, "all 4 columns are constant"),
+            (lambda X: X[:1], "1 sample"),
+            (lambda X: X[:0], "0 sample"),
+            (lambda X: X.iloc[[0, 1, 0, 1]], "n_clusters=3 exceeds the 2 distinct rows"),
+            (lambda X: X.assign(age="old"), "column 'age' is not numeric"),
+            (lambda X: X.set_axis(list("abca"), axis=1), "column name 'a' is repeated"),
+        ],
+    )
+    def test_fit_names_the_offender(self, estimator, X, spoil, message):
+        with pytest.raises(ValueError, match=message):
+            estimator.fit(spoil(X))
+
+    @pytest.mark.parametrize("n_clusters", [0, 1, -2, 61, 2.5, None])
+    def test_impossible_numbers_of_clusters(self, estimator, X, n_clusters):
+        with pytest.raises(ValueError, match=f"n_clusters={n_clusters}") as error:
+            estimator.set_params(n_clusters=n_clusters).fit(X)
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "explain"])
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda X: X.rename(columns={"age": "Age"}), "unseen at fit time:\n- Age"),
+            (lambda X: X.drop(columns="income"), "now missing:\n- income"),
+            (lambda X: X[X.columns[::-1]], "same order"),
+            (lambda X: X.to_numpy()[:, :2], "X has 2 features, but .* expecting 4"),
+            (lambda X: X.to_numpy()[0], "1D array"),
+            (lambda X: X.assign(age=X["age"].where(X.index != 3)), "NaN in column 'age', row 3"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+    def test_prediction_names_the_offender(self, model, X, method, spoil, message):
+        with pytest.raises(ValueError, match=message):
+            getattr(model, method)(spoil(X))
+
+    @pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "explain"])
+    def test_prediction_before_fit(self, estimator, X, method):
+        with pytest.raises(ValueError, match="is not fitted yet"):
+            getattr(estimator, method)(X)
