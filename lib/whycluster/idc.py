@@ -29,12 +29,16 @@ Deviations from the paper
    embedding is then fixed: the paper fixes the encoder's weights in that stage, the released code
    lets its batch statistics drift. The head trains on stored embeddings, at a small part of the
    cost, and ``predict`` sees exactly what the head saw.
-4. Global gates: every row passes the gates of every cluster, and the auxiliary classifier scores
+4. The head sees (h, 1), h in units of its typical length, scaled to unit length. Coding rates
+   cannot tell h from -h, so that two clusters on either side of the mean, where an autoencoder of
+   centred data puts them, would cost nothing to merge. Mean ACC of four seeds on scikit-learn's
+   breast cancer, iris and wine: 0.61, 0.68 and 0.86 without the 1; 0.90, 0.78 and 0.91 with it.
+5. Global gates: every row passes the gates of every cluster, and the auxiliary classifier scores
    cluster k from the row seen through gates k. In the paper a row passes only the gates of its own
    cluster, so that *which* features are zero already tells the cluster, whatever their values.
    They are trained by Adam after the head; by plain gradient descent, as published, they stay at
    their initial 0.5.
-5. The head is restarted ``n_init`` times on the same embedding, where the coding losses of the
+6. The head is restarted ``n_init`` times on the same embedding, where the coding losses of the
    final hard clusters compare like with like; the restart with the lowest is kept.
 """
 
@@ -544,7 +548,7 @@ class _Stages:
 
     def compress_clusters(self, n_epochs: int, tick) -> History:
         """Train heads on the fixed embedding by Eq. (8); keep the best of `n_init` per model."""
-        h = self._embed()
+        h = self.network.direct(self._embed())
         runs = [self._train_head(h, n_epochs, tick) for _ in range(self.settings.n_init)]
         loss = torch.stack([run["loss"] for run in runs])  # (n_init, n_models)
         best = loss.argmin(dim=0).tolist()
@@ -578,7 +582,7 @@ class _Stages:
     def explain_clusters(self, n_epochs: int, tick) -> History:
         """Train the global gates against the clusters that the head found (Sec. 4.3)."""
         s = self.settings
-        labels = _assign(self.network.head.eval(), self._embed())
+        labels = _assign(self.network.head.eval(), self.network.direct(self._embed()))
 
         def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
             x = self.data[rows]
@@ -663,7 +667,7 @@ class _Stages:
 
     @torch.no_grad()
     def _set_statistics(self) -> None:
-        """Set the encoder's batch statistics to means over the noiseless gated rows."""
+        """Set batch statistics and typical length of h from the noiseless gated rows."""
         norms = self.network.encoder.norms
         before = [norm.momentum for norm in norms]
         for i, rows in enumerate(self.streams.batches(len(self.data), self.settings.batch_size)):
@@ -672,19 +676,18 @@ class _Stages:
             self.network.encoder(self._gate(self.data[rows]))
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
+        self.network.radius = self._embed().square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
 
     @torch.no_grad()
     def _embed(self) -> Tensor:
-        """Embed all rows without noise, as the head sees them: (n_models, n_samples, n_latent + 1)."""
+        """Embed all rows without noise: (n_models, n_samples, n_latent)."""
         self.network.encoder.eval()
         n_models = len(self.streams)
         parts = [
             self.network.encoder(self._gate(x.expand(n_models, -1, -1)))
             for x in self.data.split(_ROWS_AT_ONCE)
         ]
-        h = torch.cat(parts, dim=1)
-        self.network.radius = h.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
-        return self.network.direct(h)
+        return torch.cat(parts, dim=1)
 
     def _gate(self, x: Tensor) -> Tensor:
         return x * open_gates(self.network.gate_means(x))
