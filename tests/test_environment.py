@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib", "python-xlrd": "xlrd"}
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib", "bleach-with-css": "bleach"}
 
 
 def direct():

@@ -509,7 +509,7 @@ class _Network(nn.Module):
         return {"z": z, "h": h, "logits": self.head(self.direct(h))}
 
     def direct(self, h: Tensor) -> Tensor:
-        """Append a 1 to h, in units of its typical length, and scale to unit length (deviation 4)."""
+        """Append a 1 to h, in units of its typical length; scale to unit length (deviation 4)."""
         return F.normalize(F.pad(h / self.radius, (0, 1), value=1.0), dim=-1)
 
 
