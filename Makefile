@@ -22,9 +22,9 @@ FULL := $(patsubst parameters/%.yaml,outputs/%/report.ipynb,$(wildcard parameter
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 reproduce: $(READY) ## run every notebook at its quick size, then build outputs/index.html
-	@$(MAKE) --keep-going quick; status=$$?; $(RUNS) report && exit $$status
+	@$(MAKE) --no-print-directory --keep-going quick; status=$$?; $(RUNS) report && exit $$status
 paper: $(READY) ## run every file of parameters/ at full scale, then build the site
-	@$(MAKE) --keep-going full; status=$$?; $(RUNS) report && exit $$status
+	@$(MAKE) --no-print-directory --keep-going full; status=$$?; $(RUNS) report && exit $$status
 run: $(RUN:%=outputs/%/report.ipynb) $(READY) ## one run: make run RUN=12-idc-biomedical/srbct
 	@$(if $(RUN),$(RUNS) report,echo "which run? RUN=NOTEBOOK/NAME for a parameters/NOTEBOOK/NAME.yaml"; exit 2)
 report: $(READY) ## build the site from the runs that are there

@@ -79,6 +79,8 @@ class Kernel(AsyncKernelManager):
                 run_sync(self.shutdown_kernel)()
         self.cleanup_connection_file()
         self._private.cleanup()
+        if self._log.exists() and not self._log.stat().st_size:
+            self._log.unlink()
 
     def exit_reason(self) -> str:
         """Say how the process ended, in words that help."""
