@@ -124,7 +124,7 @@ def test_collapsed_clustering_has_no_silhouette(planted, found):
 
 def test_explanation_table_is_tidy_and_complete(planted, found):
     source = [name[:6] for name in planted[0]]
-    table = methods.explanation_table(found, source, [0, 5], [1, 6])
+    table = methods.explanation_table(found, source, [0, 5], np.arange(N_ROWS) + 1)
     assert len(table) == len(found) * (1 + 3 + 2) * planted[0].shape[1]
     row = table.query("method == 'k-means' and level == 'row' and which == 6")
     assert row["value"].to_numpy() == pytest.approx(found["k-means"].explanation.sample[5])

@@ -294,8 +294,8 @@ def explanation_table(found: Mapping[str, Clustering], source, rows, numbers) ->
         The column that each feature was made from: `TableEncoder.source_`.
     rows : sequence of int
         Positions of the rows to include.
-    numbers : sequence of int
-        What to call these rows.
+    numbers : array-like of int, shape (n_samples,)
+        What to call each row that was clustered.
 
     Returns
     -------
@@ -303,13 +303,14 @@ def explanation_table(found: Mapping[str, Clustering], source, rows, numbers) ->
         method, level ("overall", "cluster", "row"), which (the number of the cluster or row; none
         for overall), feature, source column, value.
     """
+    called = np.asarray(numbers)[rows]
     parts = []
     for name, clustering in found.items():
         why = clustering.explanation
         parts += [
             _tidy(name, "overall", why.overall[None], [None], why.feature_names, source),
             _tidy(name, "cluster", why.cluster, range(why.n_clusters), why.feature_names, source),
-            _tidy(name, "row", why.sample[rows], numbers, why.feature_names, source),
+            _tidy(name, "row", why.sample[rows], called, why.feature_names, source),
         ]
     return pd.concat(parts, ignore_index=True).astype({"which": "Int64"})
 
