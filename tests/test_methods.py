@@ -1,5 +1,7 @@
 """Methods side by side: what they find, how it is compared, and what is doubted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,7 +120,7 @@ def test_noise_is_doubted():
 
 
 def test_collapsed_clustering_has_no_silhouette(planted, found):
-    collapsed = methods.replace(found["k-means"], labels=np.zeros((1, N_ROWS), int))
+    collapsed = replace(found["k-means"], labels=np.zeros((1, N_ROWS), int))
     assert np.isnan(methods.seed_silhouettes(collapsed, planted[0])).all()
 
 
@@ -135,7 +137,7 @@ def test_telling_rows_are_the_surest_the_most_doubtful_and_a_dispute(planted, fo
     kmeans = found["k-means"]
     labels = kmeans.labels.copy()
     labels[0, [3, 300]] = 2
-    other = methods.replace(kmeans, labels=labels)
+    other = replace(kmeans, labels=labels)
     sure = methods.confidence(kmeans.estimators[0], planted[0])
     rows = methods.telling_rows(kmeans, other, planted[0])
     assert rows["clearest"] == sure.argmax()
