@@ -27,7 +27,7 @@ def train(
     n_epochs: int,
     *,
     schedule: Callable[[float], float] | None = None,
-    on_epoch: Callable[[int, dict[str, Tensor]], None] | None = None,
+    on_epoch: Callable[[int, dict[str, list[float]]], None] | None = None,
 ) -> History:
     """Minimise the sum of the losses that `step` returns, over models and names.
 
@@ -58,7 +58,7 @@ def train(
         If a loss was not finite in some epoch; told when all are done.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
-    history: list[dict[str, Tensor]] = []
+    history: list[dict[str, list[float]]] = []
     for epoch, batches in zip(range(n_epochs), epochs, strict=False):
         progress = epoch / n_epochs
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -66,13 +66,18 @@ def train(
         history.append(_run_epoch(step, optimizer, batches, progress))
         if on_epoch:
             on_epoch(epoch, history[-1])
-    arrays = _to_arrays(history)
+    names = dict.fromkeys(name for losses in history for name in losses)
+    arrays = {name: np.array([losses[name] for losses in history]) for name in names}
     _check_finite(arrays)
     return arrays
 
 
-def _run_epoch(step, optimizer, batches, progress) -> dict[str, Tensor]:
-    """Take one step per batch; return the mean of each loss over samples."""
+def _run_epoch(step, optimizer, batches, progress) -> dict[str, list[float]]:
+    """Take one step per batch; return the mean of each loss over samples, one value per model.
+
+    As plain numbers: small tensors that live on between the large ones of each step keep the
+    allocator from reusing its memory, by gigabytes over thousands of epochs.
+    """
     totals: dict[str, Tensor] = {}
     n_seen = 0
     for rows in batches:
@@ -83,12 +88,8 @@ def _run_epoch(step, optimizer, batches, progress) -> dict[str, Tensor]:
         n_seen += rows.shape[1]
         for name, loss in losses.items():
             totals[name] = totals.get(name, 0.0) + loss.detach() * rows.shape[1]
-    return {name: total / n_seen for name, total in totals.items()}
-
-
-def _to_arrays(history: list[dict[str, Tensor]]) -> History:
-    names = dict.fromkeys(name for losses in history for name in losses)
-    return {n: torch.stack([losses[n] for losses in history]).cpu().numpy() for n in names}
+    means = torch.stack(list(totals.values())).div(n_seen).tolist()
+    return dict(zip(totals, means, strict=True))
 
 
 def _check_finite(history: History) -> None:
