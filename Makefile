@@ -32,7 +32,7 @@ report: $(READY) ## build the site from the runs that are there
 cluster: $(READY) ## cluster your own table: make cluster DATA=table.csv [K=3] [OUT=folder]
 	@$(LAUNCH) $(RUNS) cluster '$(DATA)' $(if $(K),--k '$(K)') $(if $(OUT),--out '$(OUT)')
 test: $(READY) ## run the tests and verify the check cells of the notebooks
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env tests lib notebooks
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env tests lib notebooks
 bench: $(READY) ## measure speed
 	@$(PYTHON) -m pytest -o addopts= -s tests/benchmarks
 lint: $(READY) ## check style and format

@@ -211,7 +211,9 @@ class Checkpoint:
 
 
 def fingerprint(settings: dict, data: np.ndarray, seeds: list[int]) -> str:
-    """Return a short hash of settings, data and seeds."""
+    """Return a short hash of settings, data, seeds and the library's own source."""
     digest = hashlib.sha256(np.ascontiguousarray(data).tobytes())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
     digest.update(json.dumps([settings, data.shape, seeds], sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]

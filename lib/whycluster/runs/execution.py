@@ -8,6 +8,7 @@ the site, a reader) sees a finished run, and a run that was cut off is simply no
 import contextlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -175,6 +176,7 @@ def _environment(facts: dict, folder: Path, visible: dict[str, str]) -> dict[str
     """Return what the kernel finds in its environment beyond the runner's own."""
     return {
         **dict.fromkeys(resources.THREAD_VARIABLES, str(facts["threads"])),
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads stall each other where cores are shared
         record.FOLDER_VARIABLE: str(folder),
         record.NOTEBOOK_VARIABLE: facts["notebook"],
         **visible,
@@ -258,7 +260,7 @@ def _publish(folder: Path, finished: dict, marker: float) -> Path:
     """Give the record and then the report their final names.
 
     The report is dated back to the start of the run: what was edited meanwhile is newer than it,
-    and make will run it again.
+    and make will run it again. Checkpoints have served their purpose and are removed.
     """
     report = nbformat.writes(provenance.anonymise(notebooks.read(folder / PARTIAL)))
     files.write(folder / PARTIAL, report)
@@ -266,4 +268,5 @@ def _publish(folder: Path, finished: dict, marker: float) -> Path:
     (folder / record.PARTIAL).unlink()
     os.utime(folder / PARTIAL, (marker, marker))
     os.replace(folder / PARTIAL, folder / REPORT)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return folder / REPORT
