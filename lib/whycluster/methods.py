@@ -406,9 +406,7 @@ def _build_kmeans(n_clusters, random_state, n_samples, n_features):
 def _build_idc(n_clusters, random_state, n_samples, n_features):
     """Return an IDC for tables: fewer, narrower layers; steps rather than epochs are fixed.
 
-    Input denoising hides half of the features, since a tenth of a dozen would tell nothing. Two
-    clusters get an embedding of 16 dimensions instead of 2: to the coding rate opposite vectors are
-    one direction, and in the plane nothing else is left to tell them apart.
+    Input denoising hides half of the features, since a tenth of a dozen would tell nothing.
     """
     width = 64 if n_features <= 64 else 256
     n_epochs = int(np.clip(STEPS * BATCH / n_samples, 10, 300))
@@ -423,7 +421,6 @@ def _build_idc(n_clusters, random_state, n_samples, n_features):
         global_epochs=n_epochs // 3,
         batch_size=BATCH,
         mask_fraction=0.5,
-        n_latent=16 if n_clusters == 2 else None,
         n_projections=1024 if n_features > 1024 else None,
         n_init=3,
         random_state=random_state,
