@@ -25,6 +25,17 @@ TINY = dict(
     random_state=0,
     device="cpu",
 )
+SMALL = dict(
+    hidden_layers=(64,),
+    gate_units=32,
+    head_units=64,
+    pretrain_epochs=100,
+    max_epochs=100,
+    global_epochs=60,
+    batch_size=80,
+    n_init=3,
+    device="cpu",
+)
 
 
 def plant(n_samples, seed):
@@ -50,19 +61,7 @@ def X(planted):
 @pytest.fixture(scope="module")
 def models(X):
     """Three seeds of one setting, none of them picked."""
-    model = IDC(
-        3,
-        hidden_layers=(64,),
-        gate_units=32,
-        head_units=64,
-        pretrain_epochs=100,
-        max_epochs=100,
-        global_epochs=60,
-        batch_size=80,
-        n_init=3,
-        device="cpu",
-    )
-    return model.fit_seeds(X, [0, 1, 2])
+    return IDC(3, **SMALL).fit_seeds(X, [0, 1, 2])
 
 
 @pytest.fixture(params=[0, 1, 2])
@@ -112,11 +111,17 @@ class TestTruth:
         assert (model.predict(other) == model.labels_).mean() >= 0.99
 
 
+def test_clusters_on_opposite_sides_of_the_mean_are_told_apart():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 60)
+    X = np.where(y[:, None] == 0, -1, 1) * [1.0, 1, 1, 0] + rng.normal(scale=0.2, size=(120, 4))
+    for model in IDC(2, **SMALL).fit_seeds(X, [0, 1, 2]):
+        assert clustering_accuracy(y, model.labels_) >= 0.99
+
+
 @pytest.fixture(scope="module")
 def ungated(X):
-    settings = TINY | {"hidden_layers": (64,), "head_units": 64, "batch_size": 80, "n_init": 3}
-    settings |= {"pretrain_epochs": 100, "max_epochs": 100}
-    return IDC(3, gated=False, **settings).fit_seeds(X, [0, 1, 2])
+    return IDC(3, gated=False, **SMALL).fit_seeds(X, [0, 1, 2])
 
 
 class TestWithoutGates:

@@ -142,6 +142,16 @@ class TestClusterCodingLoss:
 
         assert printed(self.H[0]) < printed(self.H[0, :2], self.H[0, 2:])
 
+    def test_opposite_rows_cost_nothing_to_merge(self):
+        """Why the head sees a 1 beside the embedding (deviation 4)."""
+        h = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0]], dtype=torch.float64)[None]
+        together, apart = one_hot([0, 0, 0, 0], 2), one_hot([0, 0, 1, 1], 2)
+        merged = losses.cluster_coding_loss(h, together, 0.1)
+        torch.testing.assert_close(merged, losses.cluster_coding_loss(h, apart, 0.1))
+        seen = torch.nn.functional.normalize(torch.nn.functional.pad(h, (0, 1), value=1), dim=-1)
+        merged = losses.cluster_coding_loss(seen, together, 0.1)
+        assert losses.cluster_coding_loss(seen, apart, 0.1) < merged - 0.1
+
     def test_one_cluster_is_the_coding_rate_of_all_rows(self):
         h = unit_rows(9, 4)
         everything = losses.coding_rate(h, 4 / (9 * 0.1)) / 4

@@ -124,9 +124,9 @@ class TestHistory:
         run_by_hand(
             torch.tensor([4.0, 5.0, 6.0]),
             epochs,
-            on_epoch=lambda epoch, losses: seen.append((epoch, losses["a"].item())),
+            on_epoch=lambda epoch, losses: seen.append((epoch, losses["a"])),
         )
-        assert seen == [(0, 4.0), (1, 5.0), (2, 6.0)]
+        assert seen == [(0, [4.0]), (1, [5.0]), (2, [6.0])]
 
     def test_divergence_is_named(self):
         epochs = [[torch.tensor([[i]])] for i in range(3)]
@@ -315,3 +315,9 @@ class TestFingerprint:
     )
     def test_changes_with(self, settings, data, seeds):
         assert fingerprint(settings, data, seeds) != fingerprint({"a": 1}, self.X, [0])
+
+    def test_changes_with_the_source(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(training, "__file__", str(tmp_path / "training.py"))
+        before = fingerprint({}, self.X, [0])
+        (tmp_path / "losses.py").write_text("loss = 1")
+        assert fingerprint({}, self.X, [0]) != before
