@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import BisectingKMeans, KMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
+
 from whycluster.attribution import attribute
 
 RNG = np.random.default_rng(0)

@@ -19,6 +19,7 @@ import rdata
 import scipy.io
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
+
 from whycluster import datasets
 from whycluster.datasets import __main__ as command
 from whycluster.datasets import files, registry

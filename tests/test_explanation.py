@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+
 from whycluster.explanation import Explanation
 
 NAMES = ["age", "income", "height"]

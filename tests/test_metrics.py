@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import silhouette_score
+
 from whycluster import metrics
 
 

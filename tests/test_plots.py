@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
+
 from whycluster import plots
 
 RNG = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 from importlib.resources import files
 
 import pytest
+
 from whycluster import published
 
 

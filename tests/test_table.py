@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
+
 from whycluster.explanation import Explanation
 from whycluster.table import TableEncoder, TableError, read, write_example
 

@@ -1,8 +1,22 @@
 """Interpretable and deep clustering of tables: which clusters, and why this row in that one?"""
 
-from whycluster.explanation import Explanation
-from whycluster.idc import IDC
+from importlib import import_module
 
 __version__ = "0.1.0"
 
+# Loaded on first use: `python -m whycluster.datasets` and the runner need no torch.
+_PUBLIC = {"IDC": "whycluster.idc", "Explanation": "whycluster.explanation"}
+
 __all__ = ["IDC", "Explanation"]
+
+
+def __getattr__(name: str):
+    """Import a public name where it is first asked for."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'whycluster' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List public names, loaded or not."""
+    return sorted({*globals(), *_PUBLIC})
