@@ -34,7 +34,7 @@ cluster: $(READY) ## cluster your own table: make cluster DATA=table.csv [K=3] [
 test: $(READY) ## run the tests and verify the check cells of the notebooks
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env tests lib notebooks
 bench: $(READY) ## measure speed
-	@$(PYTHON) -m pytest -o addopts= -s tests/benchmarks
+	@for bench in tests/benchmarks/bench_*.py; do $(PYTHON) $$bench || exit; done
 lint: $(READY) ## check style and format
 	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
 lab: $(READY) ## open JupyterLab

@@ -316,8 +316,9 @@ class TestFingerprint:
     def test_changes_with(self, settings, data, seeds):
         assert fingerprint(settings, data, seeds) != fingerprint({"a": 1}, self.X, [0])
 
-    def test_changes_with_the_source(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(training, "__file__", str(tmp_path / "training.py"))
-        before = fingerprint({}, self.X, [0])
-        (tmp_path / "losses.py").write_text("loss = 1")
-        assert fingerprint({}, self.X, [0]) != before
+    def test_changes_with_the_source(self, tmp_path):
+        source = tmp_path / "losses.py"
+        source.write_text("loss = 0")
+        before = fingerprint({}, self.X, [0], [source])
+        source.write_text("loss = 1")
+        assert fingerprint({}, self.X, [0], [source]) != before

@@ -42,6 +42,7 @@ Deviations from the paper
    final hard clusters compare like with like; the restart with the lowest is kept.
 """
 
+import inspect
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -407,7 +408,7 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         streams = Streams(seeds, device)
         network = self._build(X.shape[1], streams).to(device)
         stages = _Stages(self, network, torch.as_tensor(X, device=device), streams)
-        keep = Checkpoint(self.checkpoint, fingerprint(self._settings(), X, seeds))
+        keep = Checkpoint(self.checkpoint, fingerprint(self._settings(), X, seeds, _SOURCES))
         phases = (
             ("warm-up", self.warmup_epochs, stages.warm_up),
             ("gates", self.pretrain_epochs - self.warmup_epochs, stages.select_features),
@@ -696,6 +697,7 @@ class _Stages:
 
 
 _ROWS_AT_ONCE = 4096
+_SOURCES = (__file__, losses.__file__, inspect.getfile(StackedMLP), inspect.getfile(Streams))
 
 
 def open_gates(mu: Tensor) -> Tensor:

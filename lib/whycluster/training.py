@@ -55,7 +55,7 @@ def train(
     Raises
     ------
     FloatingPointError
-        If a loss was not finite in some epoch; told when all are done.
+        If a loss was not finite in some epoch.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     history: list[dict[str, list[float]]] = []
@@ -64,12 +64,11 @@ def train(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * (schedule(progress) if schedule else 1.0)
         history.append(_run_epoch(step, optimizer, batches, progress))
+        _check_finite(epoch, history[-1])
         if on_epoch:
             on_epoch(epoch, history[-1])
     names = dict.fromkeys(name for losses in history for name in losses)
-    arrays = {name: np.array([losses[name] for losses in history]) for name in names}
-    _check_finite(arrays)
-    return arrays
+    return {name: np.array([losses[name] for losses in history]) for name in names}
 
 
 def _run_epoch(step, optimizer, batches, progress) -> dict[str, list[float]]:
@@ -92,12 +91,11 @@ def _run_epoch(step, optimizer, batches, progress) -> dict[str, list[float]]:
     return dict(zip(totals, means, strict=True))
 
 
-def _check_finite(history: History) -> None:
-    for name, values in history.items():
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
+def _check_finite(epoch: int, losses: dict[str, list[float]]) -> None:
+    for name, values in losses.items():
+        for bad in (value for value in values if not math.isfinite(value)):
             raise FloatingPointError(
-                f"training diverged: {name!r} is {values[tuple(bad[0])]} in epoch {bad[0][0]}; "
+                f"training diverged: {name!r} is {bad} in epoch {epoch}; "
                 "scale the features or lower the learning rate"
             )
 
@@ -210,10 +208,12 @@ class Checkpoint:
         return {name: tensor.numpy() for name, tensor in split["history"].items()}
 
 
-def fingerprint(settings: dict, data: np.ndarray, seeds: list[int]) -> str:
-    """Return a short hash of settings, data, seeds and the library's own source."""
+def fingerprint(
+    settings: dict, data: np.ndarray, seeds: list[int], sources: Iterable[str] = ()
+) -> str:
+    """Return a short hash of settings, data, seeds and the source files that do the training."""
     digest = hashlib.sha256(np.ascontiguousarray(data).tobytes())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for source in (__file__, *sources):
+        digest.update(Path(source).read_bytes())
     digest.update(json.dumps([settings, data.shape, seeds], sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
