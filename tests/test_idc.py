@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from whycluster import IDC, idc
+from whycluster import IDC, idc, stacked
 from whycluster.metrics import clustering_accuracy
 
 NAMES = ["noise_a", "left", "noise_b", "noise_c", "right", "noise_d", "high", "noise_e"]
@@ -220,12 +220,12 @@ class TestSeeds:
     def test_a_stack_equals_single_fits(self, X):
         """Seed by seed, up to rounding."""
         stack = IDC(3, **TINY).fit_seeds(X, [5, 6, 7])
-        for seed, stacked in zip([5, 6, 7], stack, strict=True):
+        for seed, one in zip([5, 6, 7], stack, strict=True):
             single = IDC(3, **TINY | {"random_state": seed}).fit(X)
-            assert stacked.random_state == seed
-            assert_equal_fits(stacked, single, atol=1e-4)
+            assert one.random_state == seed
+            assert_equal_fits(one, single, atol=1e-4)
             for name, values in single.history_.items():
-                np.testing.assert_allclose(stacked.history_[name], values, rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(one.history_[name], values, rtol=1e-4, atol=1e-5)
 
     def test_same_seed_same_bits(self, X):
         assert_equal_fits(IDC(3, **TINY).fit(X), IDC(3, **TINY).fit(X))
@@ -268,7 +268,7 @@ class TestPrediction:
         assert model.get_feature_names_out().tolist() == ["idc0", "idc1", "idc2"]
 
     def test_rows_pass_a_few_at_a_time(self, model, X, monkeypatch):
-        monkeypatch.setattr(idc, "_ROWS_AT_ONCE", 7)
+        monkeypatch.setattr(stacked, "ROWS_AT_ONCE", 7)
         np.testing.assert_array_equal(model.predict(X), model.labels_)
         np.testing.assert_allclose(model.transform(X), model.embedding_, rtol=1e-4, atol=1e-5)
 

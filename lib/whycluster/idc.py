@@ -43,42 +43,25 @@ Deviations from the paper
    final hard clusters compare like with like; the restart with the lowest is kept.
 """
 
-import inspect
-from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    ClusterMixin,
-    TransformerMixin,
-    clone,
-)
-from sklearn.utils import check_random_state
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster import losses, persistence, validation
+from whycluster import losses
 from whycluster.explanation import Explanation
 from whycluster.modules import StackedGating, StackedMLP, take
+from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator, evaluate
 from whycluster.streams import Streams
-from whycluster.training import (
-    Checkpoint,
-    History,
-    cosine,
-    fingerprint,
-    matmul_precision,
-    progress_bar,
-    resolve_device,
-    train,
-)
+from whycluster.training import History, cosine, resolve_device, train
 
 
-class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
+class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, StackedEstimator):
     """Interpretable deep clustering: clusters, the gates of every row, the gates of every cluster.
 
     Expects features of comparable scale: standardise them first.
@@ -306,26 +289,6 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         self._fit_stack(X, [self])
         return self
 
-    def fit_seeds(self, X, random_states: Sequence[int]) -> list["IDC"]:
-        """Fit one copy per random state, all of them as one stack.
-
-        Equal to fitting them one after another, up to rounding, in less time.
-
-        Parameters
-        ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
-        random_states : sequence of int
-
-        Returns
-        -------
-        list of IDC
-        """
-        models = [clone(self).set_params(random_state=state) for state in random_states]
-        if not models:
-            raise ValueError("random_states is empty; give one for each model to fit")
-        self._fit_stack(X, models)
-        return models
-
     def predict(self, X) -> np.ndarray:
         """Return the cluster of each row, int of shape (n_samples,)."""
         return self._evaluate(X)["logits"].argmax(axis=1)
@@ -365,35 +328,8 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         check_is_fitted(self)
         return _Decision(self.network_)
 
-    def save(self, path) -> None:
-        """Write the fitted estimator to the folder `path` (safetensors and JSON)."""
-        check_is_fitted(self)
-        persistence.save(self, path, self.network_.state_dict())
-
-    @classmethod
-    def load(cls, path) -> "IDC":
-        """Read an estimator that `save` wrote. Runs no code from the file."""
-        estimator, weights = persistence.load(cls, path)
-        estimator.network_ = estimator._restore(weights)
-        return estimator
-
-    # The two stages, for a stack of models
-
-    def _fit_stack(self, X, models: list["IDC"]) -> None:
-        """Train `models`, which differ in their random state, as one stack."""
-        self._check_settings()
-        for model in models:
-            X_ = validation.check_fit(model, X)
-        seeds = [check_random_state(m.random_state).randint(2**31 - 1) for m in models]
-        with matmul_precision(self.precision):
-            network, history = self._train(X_, seeds)
-        for i, model in enumerate(models):
-            model.network_ = model._restore(take(network.state_dict(), i))
-            model.history_ = {name: values[..., i] for name, values in history.items()}
-            model._describe(X_)
-
     def _check_settings(self) -> None:
-        self._validate_params()
+        super()._check_settings()
         for width in self.hidden_layers:
             if not isinstance(width, Integral) or width < 1:
                 raise ValueError(f"hidden_layers holds {width!r}; widths are ints of 1 or more")
@@ -403,30 +339,25 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
                 f"{self.pretrain_epochs}, which include them; pass at most that"
             )
 
-    def _train(self, X: np.ndarray, seeds: list[int]) -> tuple["_Network", History]:
-        """Run the phases in turn; each may be restored from the checkpoint instead."""
+    def _train(self, data: np.ndarray, seeds: list[int]) -> tuple["_Network", History]:
+        """Run the two stages, local gates and clusters, then the global gates."""
         device = resolve_device(self.device)
         streams = Streams(seeds, device)
-        network = self._build(X.shape[1], streams).to(device)
-        stages = _Stages(self, network, torch.as_tensor(X, device=device), streams)
-        keep = Checkpoint(self.checkpoint, fingerprint(self._settings(), X, seeds, _SOURCES))
+        network = self._build(streams).to(device)
+        stages = _Stages(self, network, torch.as_tensor(data, device=device), streams)
         phases = (
             ("warm-up", self.warmup_epochs, stages.warm_up),
             ("gates", self.pretrain_epochs - self.warmup_epochs, stages.select_features),
-            ("head", self.max_epochs, stages.compress_clusters),
+            ("head", self.n_init * self.max_epochs, stages.compress_clusters),
             ("global gates", self.global_epochs, stages.explain_clusters),
         )
-        history = {}
-        n_epochs = sum(n for _, n, _ in phases) + (self.n_init - 1) * self.max_epochs
-        with progress_bar(n_epochs, self.verbose) as tick:
-            for name, n_epochs, run in phases:
-                losses_ = keep.phase(name, network, streams, lambda: run(n_epochs, tick))  # noqa: B023
-                history |= {f"{name}/{loss}": values for loss, values in losses_.items()}
+        keep = self._checkpoint(data, seeds)
+        history = self._run_phases(phases, network, streams, keep)
         return network.cpu().eval(), history
 
-    def _build(self, n_features: int, streams: Streams) -> "_Network":
+    def _build(self, streams: Streams) -> "_Network":
         return _Network(
-            n_features,
+            self.n_features_in_,
             self.n_latent or max(2, self.n_clusters),
             self.n_clusters,
             tuple(self.hidden_layers),
@@ -436,20 +367,8 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             self.weight_std,
         )
 
-    def _restore(self, weights: dict[str, Tensor]) -> "_Network":
-        """Return a single network with these weights, ready for prediction."""
-        network = self._build(self.n_features_in_, Streams([0]))
-        network.load_state_dict(weights)
-        return network.eval()
-
-    def _settings(self) -> dict:
-        """Return what a checkpoint depends on."""
-        free = {"random_state", "device", "checkpoint", "verbose"}
-        return {name: v for name, v in self.get_params().items() if name not in free}
-
-    def _describe(self, X: np.ndarray) -> None:
-        """Set the fitted attributes from the trained network."""
-        evaluation = _evaluate(self.network_, X)
+    def _describe(self, data: np.ndarray) -> None:
+        evaluation = evaluate(self.network_, data)
         self.labels_ = evaluation["logits"].argmax(axis=1)
         self.gates_ = evaluation["z"]
         self.embedding_ = evaluation["h"]
@@ -461,8 +380,6 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         self.restart_labels_ = self.history_.pop("head/restart labels")
         self.restart_coding_loss_ = self.history_.pop("head/restart loss")
         self.coding_loss_ = float(self.restart_coding_loss_.min())
-        seconds = [name for name in self.history_ if name.endswith("/seconds")]
-        self.fit_seconds_ = float(sum(self.history_.pop(name) for name in seconds))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -472,10 +389,6 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     @property
     def _n_features_out(self) -> int:
         return self.embedding_.shape[1]
-
-    def _evaluate(self, X) -> dict[str, np.ndarray]:
-        check_is_fitted(self)
-        return _evaluate(self.network_, validation.check_predict(self, X))
 
 
 class _Network(nn.Module):
@@ -537,23 +450,22 @@ class _Stages:
         self.data = data
         self.streams = streams
 
-    def warm_up(self, n_epochs: int, tick) -> History:
+    def warm_up(self, tick) -> History:
         """Reconstruct with all gates open (Sec. 4.2, App. G)."""
-        return self._autoencode(self._step_open, n_epochs, tick)
+        return self._autoencode(self._step_open, self.settings.warmup_epochs, tick)
 
-    def select_features(self, n_epochs: int, tick) -> History:
+    def select_features(self, tick) -> History:
         """Minimise Eq. (2) with Eqs. (3) and (4), then set the batch statistics (deviation 3)."""
-        gated = self.network.gating is not None
-        history = self._autoencode(
-            self._step_gated if gated else self._step_open, n_epochs, tick, cosine(1e-3)
-        )
+        step = self._step_gated if self.settings.gated else self._step_open
+        n_epochs = self.settings.pretrain_epochs - self.settings.warmup_epochs
+        history = self._autoencode(step, n_epochs, tick, cosine(1e-3))
         self._set_statistics()
         return history
 
-    def compress_clusters(self, n_epochs: int, tick) -> History:
+    def compress_clusters(self, tick) -> History:
         """Train heads on the fixed embedding by Eq. (8); keep the best of `n_init` per model."""
         h = self.network.direct(self._embed())
-        runs = [self._train_head(h, n_epochs, tick) for _ in range(self.settings.n_init)]
+        runs = [self._train_head(h, tick) for _ in range(self.settings.n_init)]
         loss = torch.stack([run["loss"] for run in runs])  # (n_init, n_models)
         best = loss.argmin(dim=0).tolist()
         chosen = [take(runs[b]["weights"], i) for i, b in enumerate(best)]
@@ -564,7 +476,7 @@ class _Stages:
             "restart labels": torch.stack([run["labels"] for run in runs]).mT.cpu().numpy(),
         }
 
-    def _train_head(self, h: Tensor, n_epochs: int, tick) -> dict:
+    def _train_head(self, h: Tensor, tick) -> dict:
         """Train one new head per model; return its weights, history, hard clusters and loss."""
         s = self.settings
         head = self.network.new_head(self.streams)
@@ -577,13 +489,13 @@ class _Stages:
             return {"coding": losses.cluster_coding_loss(batch, membership, s.cluster_eps)}
 
         optimizer = _adam(head.parameters(), s.head_learning_rate)
-        history = self._train(step, optimizer, n_epochs, tick, cosine(1e-4))
+        history = self._train(step, optimizer, s.max_epochs, tick, cosine(1e-4))
         labels = _assign(head.eval(), h)
         membership = F.one_hot(labels, s.n_clusters).float()
         loss = losses.cluster_coding_loss(h, membership, s.cluster_eps)
         return history | {"weights": head.state_dict(), "labels": labels, "loss": loss}
 
-    def explain_clusters(self, n_epochs: int, tick) -> History:
+    def explain_clusters(self, tick) -> History:
         """Train the global gates against the clusters that the head found (Sec. 4.3)."""
         s = self.settings
         labels = _assign(self.network.head.eval(), self.network.direct(self._embed()))
@@ -606,10 +518,10 @@ class _Stages:
             ],
             fused=True,
         )
-        return self._train(step, optimizer, n_epochs, tick)
+        return self._train(step, optimizer, s.global_epochs, tick)
 
     def _score_through_gates(self, x: Tensor, mu: Tensor) -> Tensor:
-        """Score cluster k from the rows seen through global gates k (deviation 4)."""
+        """Score cluster k from the rows seen through global gates k (deviation 5)."""
         n_models, n_rows, n_features = x.shape
         n_clusters = mu.shape[1]
         noise = self.settings.gate_noise * self.streams.normal(n_rows, n_clusters, n_features)
@@ -689,16 +601,12 @@ class _Stages:
         n_models = len(self.streams)
         parts = [
             self.network.encoder(self._gate(x.expand(n_models, -1, -1)))
-            for x in self.data.split(_ROWS_AT_ONCE)
+            for x in self.data.split(ROWS_AT_ONCE)
         ]
         return torch.cat(parts, dim=1)
 
     def _gate(self, x: Tensor) -> Tensor:
         return x * open_gates(self.network.gate_means(x))
-
-
-_ROWS_AT_ONCE = 4096
-_SOURCES = (__file__, losses.__file__, inspect.getfile(StackedMLP), inspect.getfile(Streams))
 
 
 def open_gates(mu: Tensor) -> Tensor:
@@ -709,17 +617,8 @@ def open_gates(mu: Tensor) -> Tensor:
 @torch.no_grad()
 def _assign(head: nn.Module, h: Tensor) -> Tensor:
     """Return hard clusters (n_models, n_samples), a bounded number of rows at a time."""
-    return torch.cat([head(part).argmax(dim=-1) for part in h.split(_ROWS_AT_ONCE, dim=1)], dim=1)
+    return torch.cat([head(part).argmax(dim=-1) for part in h.split(ROWS_AT_ONCE, dim=1)], dim=1)
 
 
 def _adam(parameters, learning_rate: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-
-
-@torch.no_grad()
-def _evaluate(network: _Network, X: np.ndarray) -> dict[str, np.ndarray]:
-    """Evaluate a single model on rows, a bounded number at a time."""
-    network.eval()
-    device = next(network.parameters()).device
-    parts = [network(x[None].to(device)) for x in torch.from_numpy(X).split(_ROWS_AT_ONCE)]
-    return {k: torch.cat([p[k][0] for p in parts]).cpu().numpy() for k in parts[0]}

@@ -23,7 +23,8 @@ def build_step():
     """Return one gated step, as training takes it."""
     streams = Streams([0])
     model = IDC(10)
-    network = model._build(784, streams)
+    model.n_features_in_ = 784
+    network = model._build(streams)
     stages = _Stages(model, network, torch.rand(100, 784), streams)
     parts = (network.encoder, network.decoder, network.gating)
     optimizer = _adam([p for part in parts for p in part.parameters()], model.learning_rate)
