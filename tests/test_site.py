@@ -298,31 +298,51 @@ def test_what_reports_need_is_left():
 # Tables
 
 
+def only_cell(record):
+    """Return the cell of a record with one result."""
+    (table,) = results.tables([record])
+    (line,) = table.datasets["d"]
+    return line.cells[table.metrics[0]]
+
+
 def test_ours_stands_beside_the_published_value():
-    lines = results.tables([recorded()])["T"]["d"]
-    assert (lines[0].ours, lines[0].seeds) == ("91.0 ± 1.4", "2 seeds")
-    assert (lines[0].published, lines[0].difference) == ("95.5", "−4.5")
-    assert lines[0].metric == "ACC (%)"
+    (table,) = results.tables([recorded()])
+    (line,) = table.datasets["d"]
+    assert (table.title, table.metrics) == ("T", ["ACC (%)"])
+    assert (line.method, line.seeds, line.run) == ("m", 2, "10-a/big")
+    assert line.cells["ACC (%)"] == results.Cell("91.0 ± 1.4", "95.5", "−4.5", "", 0)
 
 
 @pytest.mark.parametrize(
-    ("changes", "ours", "seeds", "published", "difference"),
+    ("changes", "ours", "missing", "published", "difference"),
     [
-        ({"values": [90.0]}, "90.0", "1 seed", "95.5", "−5.5"),
+        ({"values": [90.0]}, "90.0", "", "95.5", "−5.5"),
         ({"values": [None, 90.0]}, "90.0", "1 of 2 seeds", "95.5", "−5.5"),
-        ({"values": [None, None]}, "–", "0 of 2 seeds", "95.5", "–"),
-        ({"published": None}, "91.0 ± 1.4", "2 seeds", "–", "–"),
-        ({"published_sd": 3}, "91.0 ± 1.4", "2 seeds", "95.5 ± 3.0", "−4.5"),
-        ({"published": 90}, "91.0 ± 1.4", "2 seeds", "90.0", "+1.0"),
-        ({"published": 91.04}, "91.0 ± 1.4", "2 seeds", "91.0", "0.0"),
-        ({"values": [0.5, 0.25], "published": 0.4}, "0.375 ± 0.177", "2 seeds", "0.400", "−0.025"),
-        ({"values": [-3.0, -4.0], "published": None}, "−3.50 ± 0.71", "2 seeds", "–", "–"),
+        ({"values": [None, None]}, "–", "0 of 2 seeds", "95.5", ""),
+        ({"published": None}, "91.0 ± 1.4", "", "", ""),
+        ({"published_sd": 3}, "91.0 ± 1.4", "", "95.5 ± 3.0", "−4.5"),
+        ({"published": 90}, "91.0 ± 1.4", "", "90.0", "+1.0"),
+        ({"published": 91.04}, "91.0 ± 1.4", "", "91.0", "0.0"),
+        ({"values": [0.5, 0.25], "published": 0.4}, "0.375 ± 0.177", "", "0.400", "−0.025"),
+        ({"values": [-3.0, -4.0], "published": None}, "−3.50 ± 0.71", "", "", ""),
     ],
 )
-def test_numbers_are_written_alike(changes, ours, seeds, published, difference):
-    line = results.tables([recorded(results=[row(**changes)])])["T"]["d"][0]
-    assert (line.ours, line.seeds) == (ours, seeds)
-    assert (line.published, line.difference) == (published, difference)
+def test_numbers_are_written_alike(changes, ours, missing, published, difference):
+    cell = only_cell(recorded(results=[row(**changes)]))
+    assert cell == results.Cell(ours, published, difference, missing, 0)
+
+
+def test_metrics_of_one_method_share_a_line():
+    rows = [row(), row(metric="F1", note="why"), row(method="n", metric="F1", note="why"), row()]
+    (table,) = results.tables([recorded(results=rows)])
+    assert table.metrics == ["ACC (%)", "F1 (%)"]
+    assert table.notes == ["why"]
+    assert [(line.method, list(line.cells)) for line in table.datasets["d"]] == [
+        ("m", ["ACC (%)", "F1 (%)"]),
+        ("n", ["F1 (%)"]),
+        ("m", ["ACC (%)"]),  # recorded twice: neither is lost
+    ]
+    assert table.datasets["d"][1].cells["F1 (%)"].note == 1
 
 
 def test_full_runs_come_before_quick_ones_and_data_sets_stay_together(tmp_path):
@@ -330,24 +350,33 @@ def test_full_runs_come_before_quick_ones_and_data_sets_stay_together(tmp_path):
     other = recorded(results=[row(dataset="b"), row(dataset="a"), row(dataset="d")])
     put(tmp_path, "10-a/big", other)
     text, _ = page(site.build(tmp_path, tmp_path))
-    order = re.findall(r'<th colspan="5" scope="rowgroup">(\w+)', text)
-    assert order == ["b", "a", "d"]
+    assert re.findall(r'scope="rowgroup">(\w+)', text) == ["b", "a", "d"]
     assert text.index("<td>m<") < text.index("<td>small<")
     assert "2 seeds, quick" in text
+    assert "<details>" not in text
+
+
+def test_tables_of_quick_runs_alone_are_folded_away(tmp_path):
+    put(tmp_path, "10-a/quick", recorded("quick"))
+    text, _ = page(site.build(tmp_path, tmp_path))
+    assert text.index("<summary>T: quick runs only") < text.index("2 seeds, quick")
 
 
 def test_the_readme_table_holds_full_runs_only(tmp_path):
     for name in ("10-a/big", "10-a/quick", "10-a/interactive", "00-your-table/mine"):
         notebook, run = name.split("/")
-        rows = [row(method=name, note="a|b")]
+        rows = [row(method=name, note="a|b"), row(method="<other>", metric="F1", unit="")]
         put(tmp_path, name, recorded(run, notebook=notebook, results=rows))
     text = results.markdown(results.full_records(tmp_path))
     assert text.splitlines() == [
-        "**T**",
+        "**T**, published values in brackets",
         "",
-        "| data set | method | metric | ours | seeds | published | difference |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
-        r"| d | 10-a/big (a\|b) | ACC (%) | 91.0 ± 1.4 | 2 | 95.5 | −4.5 |",
+        "| data set | method | ACC (%) | F1 | seeds |",
+        "| --- | --- | ---: | ---: | ---: |",
+        "| d | 10-a/big | 91.0 ± 1.4 (95.5) <sup>1</sup> |  | 2 |",
+        "|  | &lt;other&gt; |  | 91.0 ± 1.4 (95.5) | 2 |",
+        "",
+        r"<sup>1</sup> a\|b",
     ]
 
 

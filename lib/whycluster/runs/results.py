@@ -2,7 +2,7 @@
 
 import html
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from whycluster.runs import files
@@ -15,31 +15,86 @@ DASH = "–"
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of a results table, as text.
+class Cell:
+    """One result, as text.
 
     Attributes
     ----------
-    method, metric, note : str
-        As recorded; the metric with its unit.
     ours : str
         Mean and sample standard deviation over the seeds.
-    seeds : str
-        Over how many seeds, and how many gave no value.
     published, difference : str
-        The published value, and ours minus it.
+        The published value and ours minus it; empty where nothing was published.
+    missing : str
+        Over how many seeds, where some gave no value; else empty.
+    note : int
+        Number of its note in the table, 0 for none.
+    """
+
+    ours: str
+    published: str
+    difference: str
+    missing: str
+    note: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method on one data set in one run.
+
+    Attributes
+    ----------
+    method : str
+    seeds : int
     run : str
         ``<notebook>/<run>`` that recorded it.
+    cells : dict of str to Cell
+        By metric; a metric that was not recorded is absent.
     """
 
     method: str
-    metric: str
-    ours: str
-    seeds: str
-    published: str
-    difference: str
-    note: str
+    seeds: int
     run: str
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it comes from a run that is not of full scale."""
+        return self.run.rsplit("/", 1)[1] in NOT_FULL
+
+
+@dataclass(frozen=True)
+class Table:
+    """A results table: lines by data set, one column per metric, all in order of appearance."""
+
+    title: str
+    metrics: list[str] = field(default_factory=list)
+    datasets: dict[str, list[Line]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether no full-scale run has contributed."""
+        return all(line.is_quick for lines in self.datasets.values() for line in lines)
+
+    def add(self, row: dict, record: dict) -> None:
+        """Enter one recorded row."""
+        metric = f"{row['metric']} ({row['unit']})" if row["unit"] else row["metric"]
+        if metric not in self.metrics:
+            self.metrics.append(metric)
+        if row["note"] and row["note"] not in self.notes:
+            self.notes.append(row["note"])
+        note = self.notes.index(row["note"]) + 1 if row["note"] else 0
+        line = self._line(row, metric, f"{record['notebook']}/{record['run']}")
+        line.cells[metric] = _cell(row, note)
+
+    def _line(self, row: dict, metric: str, run: str) -> Line:
+        """Return the line of this method and run that has no value for the metric yet."""
+        lines = self.datasets.setdefault(row["dataset"], [])
+        for line in lines:
+            if (line.method, line.run) == (row["method"], run) and metric not in line.cells:
+                return line
+        lines.append(Line(row["method"], len(row["values"]), run))
+        return lines[-1]
 
 
 def full_records(outputs: Path) -> list[dict]:
@@ -54,7 +109,7 @@ def full_records(outputs: Path) -> list[dict]:
     ]
 
 
-def tables(records: list[dict]) -> dict[str, dict[str, list[Line]]]:
+def tables(records: list[dict]) -> list[Table]:
     """Group the results of several runs by table.
 
     Parameters
@@ -64,20 +119,19 @@ def tables(records: list[dict]) -> dict[str, dict[str, list[Line]]]:
 
     Returns
     -------
-    dict of str to dict of str to list of Line
-        Title of each table, name of each of its data sets, lines: in order of appearance.
+    list of Table
+        In order of appearance.
     """
-    grouped = {}
+    found = {}
     for record in records:
         for row in record["results"]:
-            datasets = grouped.setdefault(row["table"], {})
-            datasets.setdefault(row["dataset"], []).append(_line(row, record))
-    return grouped
+            found.setdefault(row["table"], Table(row["table"])).add(row, record)
+    return list(found.values())
 
 
 def markdown(records: list[dict]) -> str:
     """Write every results table in Markdown, for the README."""
-    blocks = [_markdown_table(title, datasets) for title, datasets in tables(records).items()]
+    blocks = [_markdown_table(table) for table in tables(records)]
     return "\n\n".join(blocks) if blocks else "No full-scale run has been recorded yet."
 
 
@@ -112,11 +166,7 @@ def update(readme: Path, block: str) -> bool:
     return replaced != text
 
 
-def _is_full(record: dict) -> bool:
-    return record.get("run", "quick") not in NOT_FULL and record["notebook"] != OWN_TABLES
-
-
-def _line(row: dict, record: dict) -> Line:
+def _cell(row: dict, note: int) -> Cell:
     """Write one recorded row as text, all its numbers with the same decimals."""
     values = [value for value in row["values"] if value is not None]
     mean = statistics.fmean(values) if values else None
@@ -124,15 +174,13 @@ def _line(row: dict, record: dict) -> Line:
     published = row["published"]
     decimals = _decimals(published if published is not None else mean)
     is_comparable = mean is not None and published is not None
-    return Line(
-        method=row["method"],
-        metric=f"{row['metric']} ({row['unit']})" if row["unit"] else row["metric"],
+    beside = _number(published, row["published_sd"], decimals) if published is not None else ""
+    return Cell(
         ours=_number(mean, deviation, decimals),
-        seeds=_seeds(len(row["values"]), len(values)),
-        published=_number(published, row["published_sd"], decimals),
-        difference=_signed(mean - published, decimals) if is_comparable else DASH,
-        note=row["note"],
-        run=f"{record['notebook']}/{record['run']}",
+        published=beside,
+        difference=_signed(mean - published, decimals) if is_comparable else "",
+        missing=_missing(len(row["values"]), len(values)),
+        note=note,
     )
 
 
@@ -154,29 +202,37 @@ def _signed(value: float, decimals: int) -> str:
     return f"{rounded:+.{decimals}f}".replace("-", "−") if rounded else f"{0:.{decimals}f}"
 
 
-def _seeds(n_recorded: int, n_values: int) -> str:
-    if n_values < n_recorded:
-        return f"{n_values} of {n_recorded} seeds"
-    return f"{n_values} seed{'s' if n_values > 1 else ''}"
+def _missing(n_recorded: int, n_values: int) -> str:
+    return f"{n_values} of {n_recorded} seeds" if n_values < n_recorded else ""
 
 
-def _markdown_table(title: str, datasets: dict[str, list[Line]]) -> str:
-    """Write one table, each data set named on its first line only."""
-    head = ["data set", "method", "metric", "ours", "seeds", "published", "difference"]
-    rows = [head, ["---"] * 3 + ["---:"] * 4]
-    for dataset, lines in datasets.items():
+def _markdown_table(table: Table) -> str:
+    """Write one table, each data set named on its first line only, notes below."""
+    rows = [["data set", "method", *map(_escape, table.metrics), "seeds"]]
+    rows += [["---"] * 2 + ["---:"] * (len(table.metrics) + 1)]
+    for dataset, lines in table.datasets.items():
         names = [dataset] + [""] * (len(lines) - 1)
-        rows += [_markdown_row(name, line) for name, line in zip(names, lines, strict=True)]
-    body = "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
-    return f"**{_cell(title)}**\n\n{body}"
+        pairs = zip(names, lines, strict=True)
+        rows += [_markdown_row(name, line, table.metrics) for name, line in pairs]
+    body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    notes = "".join(f"\n\n<sup>{i}</sup> {_escape(n)}" for i, n in enumerate(table.notes, 1))
+    return f"**{_escape(table.title)}**, published values in brackets\n\n{body}{notes}"
 
 
-def _markdown_row(dataset: str, line: Line) -> list[str]:
-    method = f"{line.method} ({line.note})" if line.note else line.method
-    seeds = line.seeds.removesuffix("s").removesuffix(" seed")
-    return [dataset, method, line.metric, line.ours, seeds, line.published, line.difference]
+def _markdown_row(dataset: str, line: Line, metrics: list[str]) -> list[str]:
+    cells = [_markdown_cell(line.cells.get(metric)) for metric in metrics]
+    return [_escape(dataset), _escape(line.method), *cells, str(line.seeds)]
 
 
-def _cell(text: str) -> str:
+def _markdown_cell(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    published = f" ({cell.published})" if cell.published else ""
+    missing = f", {cell.missing}" if cell.missing else ""
+    note = f" <sup>{cell.note}</sup>" if cell.note else ""
+    return f"{cell.ours}{published}{missing}{note}"
+
+
+def _escape(text: str) -> str:
     """Escape what would end a Markdown cell or start HTML."""
     return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
