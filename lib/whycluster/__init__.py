@@ -5,9 +5,13 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 # Loaded on first use: `python -m whycluster.datasets` and the runner need no torch.
-_PUBLIC = {"IDC": "whycluster.idc", "Explanation": "whycluster.explanation"}
+_PUBLIC = {
+    "IDC": "whycluster.idc",
+    "NeurCAM": "whycluster.neurcam",
+    "Explanation": "whycluster.explanation",
+}
 
-__all__ = ["IDC", "Explanation"]
+__all__ = ["IDC", "Explanation", "NeurCAM"]
 
 
 def __getattr__(name: str):

@@ -111,3 +111,57 @@ def cluster_coding_loss(h: Tensor, membership: Tensor, eps: float) -> Tensor:
     weighted = h[:, None] * membership.mT[..., None].clamp_min(0).add(1e-20).sqrt()
     rate = coding_rate(weighted, n_latent / (size * eps))
     return (size / size.sum(dim=1, keepdim=True) * rate).sum(dim=1) / n_latent
+
+
+def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
+    """Squared Euclidean distance of each row to each centre.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_models, batch, n_features)
+    centres : Tensor of shape (n_models, n_clusters, n_features)
+
+    Returns
+    -------
+    Tensor of shape (n_models, batch, n_clusters)
+        At least 0.
+    """
+    norms = centres.square().sum(dim=-1)[:, None]
+    cross = torch.baddbmm(norms, x, centres.mT, alpha=-2)
+    return (cross + x.square().sum(dim=-1, keepdim=True)).clamp_min(0)
+
+
+def fuzzy_clustering_loss(log_w: Tensor, distances: Tensor, fuzziness: float) -> Tensor:
+    """Mean over rows of Σ_k w_k^m ‖x - z_k‖², Eqs. (14) and (15) of NeurCAM.
+
+    Parameters
+    ----------
+    log_w : Tensor of shape (n_models, batch, n_clusters)
+        Logarithms of the memberships.
+    distances : Tensor of shape (n_models, batch, n_clusters)
+        Squared.
+    fuzziness : float
+        m, at least 1.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    return ((fuzziness * log_w).exp() * distances).sum(dim=-1).mean(dim=-1)
+
+
+def membership_divergence(target: Tensor, log_w: Tensor) -> Tensor:
+    """Mean over rows of KL(w* ‖ w), Eq. (16) of NeurCAM.
+
+    Parameters
+    ----------
+    target : Tensor of shape (n_models, batch, n_clusters)
+        w*, rows sum to one.
+    log_w : Tensor of shape (n_models, batch, n_clusters)
+        Logarithms of w.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    return (torch.xlogy(target, target) - target * log_w).sum(dim=-1).mean(dim=-1)

@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 
@@ -34,6 +35,27 @@ def check_fit(estimator, X) -> np.ndarray:
 def check_predict(estimator, X) -> np.ndarray:
     """Validate `X` for a fitted estimator; returns float32 of shape (n_samples, n_features)."""
     return _check(estimator, X, reset=False)
+
+
+def check_representation(representation, n_samples: int) -> np.ndarray:
+    """Validate another representation of the rows of X; returns float32.
+
+    Raises
+    ------
+    ValueError
+        Another number of rows, missing or infinite values, text.
+    """
+    rows = _check(_Representation(), representation, reset=True)
+    if len(rows) != n_samples:
+        raise ValueError(
+            f"representation has {len(rows)} rows and X {n_samples}; "
+            "both must describe the same rows"
+        )
+    return rows
+
+
+class _Representation(BaseEstimator):
+    """Stands for the estimator in checks of a table that is not X."""
 
 
 def check_n_clusters(n_clusters: int, X: np.ndarray) -> None:
