@@ -20,7 +20,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 from sklearn.metrics import (
     adjusted_rand_score,
+    calinski_harabasz_score,
+    davies_bouldin_score,
     normalized_mutual_info_score,
+    pairwise_distances,
     pairwise_distances_chunked,
     precision_recall_fscore_support,
     silhouette_score,
@@ -34,6 +37,7 @@ __all__ = [
     "adjusted_rand_score",
     "clustering_accuracy",
     "diversity",
+    "dunn",
     "explanation_stability",
     "external_scores",
     "faithfulness",
@@ -49,6 +53,7 @@ __all__ = [
     "silhouette",
     "stability",
     "uniqueness",
+    "validity_indices",
 ]
 
 REMOVALS = ("cumulative", "individual")
@@ -265,6 +270,83 @@ def silhouette(X, labels, *, max_samples: int | None = 5000, random_state=0) -> 
             "it needs at least 2 clusters and fewer clusters than rows"
         )
     return float(silhouette_score(X, labels))
+
+
+def dunn(X, labels, *, distances=None) -> float:
+    """Dunn index: the narrowest gap between two clusters over the widest cluster.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows.
+    labels : array-like of shape (n_samples,)
+        Cluster of each row; labels of any type.
+    distances : ndarray of shape (n_samples, n_samples), optional
+        Euclidean distances of the rows, where they are known already.
+
+    Returns
+    -------
+    float
+        At least 0, larger is better; infinite where every cluster is a single point.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two clusters.
+
+    Notes
+    -----
+    Dunn (1974), Well-separated clusters and optimal fuzzy partitions. Memory is quadratic in the
+    number of rows.
+
+    Examples
+    --------
+    >>> dunn([[0.0], [1.0], [5.0], [7.0]], [0, 0, 1, 1])
+    2.0
+    """
+    X, labels = _table(X, "X"), _factorize(labels, "labels")
+    _check_same_length(X, labels, "X", "labels")
+    if labels.max() < 1:
+        raise ValueError("the Dunn index of one cluster is undefined; it needs at least 2")
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(labels.max() + 1))
+    sorted_ = (pairwise_distances(X) if distances is None else distances)[np.ix_(order, order)]
+    nearest = np.minimum.reduceat(np.minimum.reduceat(sorted_, starts, axis=0), starts, axis=1)
+    farthest = np.maximum.reduceat(np.maximum.reduceat(sorted_, starts, axis=0), starts, axis=1)
+    gap = nearest[~np.eye(len(starts), dtype=bool)].min()
+    widest = farthest.diagonal().max()
+    return float(gap / widest) if widest > 0 else np.inf
+
+
+def validity_indices(X, labels, *, distances=None) -> dict[str, float]:
+    """Score a clustering without a reference, by the four usual indices.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        The rows.
+    labels : array-like of shape (n_samples,)
+        Cluster of each row; labels of any type. Noise counts as one more cluster.
+    distances : ndarray of shape (n_samples, n_samples), optional
+        Euclidean distances of the rows, where they are known already.
+
+    Returns
+    -------
+    dict of str to float
+        silhouette, Calinski-Harabasz, Davies-Bouldin (its negative) and Dunn: the larger the better
+        in all of them. NaN where there is one cluster, or as many as rows.
+    """
+    names = ("silhouette", "Calinski-Harabasz", "Davies-Bouldin", "Dunn")
+    if not 2 <= len(np.unique(labels)) < len(labels):
+        return dict.fromkeys(names, np.nan)
+    distances = pairwise_distances(X) if distances is None else distances
+    scores = (
+        silhouette_score(distances, labels, metric="precomputed"),
+        calinski_harabasz_score(X, labels),
+        -davies_bouldin_score(X, labels),
+        dunn(X, labels, distances=distances),
+    )
+    return dict(zip(names, map(float, scores), strict=True))
 
 
 # ------------------------------------------------------------- interpretability: clusters
