@@ -6,12 +6,18 @@ __version__ = "0.1.0"
 
 # Loaded on first use: `python -m whycluster.datasets` and the runner need no torch.
 _PUBLIC = {
-    "IDC": "whycluster.idc",
-    "NeurCAM": "whycluster.neurcam",
+    "BRB": "whycluster.brb",
+    "DCN": "whycluster.embedded",
+    "DEC": "whycluster.embedded",
+    "SoftClusteringTree": "whycluster.trees",
+    "TAOClusteringTree": "whycluster.trees",
     "Explanation": "whycluster.explanation",
+    "IDC": "whycluster.idc",
+    "IDEC": "whycluster.embedded",
+    "NeurCAM": "whycluster.neurcam",
 }
 
-__all__ = ["IDC", "Explanation", "NeurCAM"]
+__all__ = ["BRB", "DCN", "DEC", "IDC", "IDEC", "Explanation", "NeurCAM"]
 
 
 def __getattr__(name: str):

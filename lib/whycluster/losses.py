@@ -165,3 +165,57 @@ def membership_divergence(target: Tensor, log_w: Tensor) -> Tensor:
     Tensor of shape (n_models,)
     """
     return (torch.xlogy(target, target) - target * log_w).sum(dim=-1).mean(dim=-1)
+
+
+def dec_target(q: Tensor) -> Tensor:
+    """Sharpened assignments, Eq. (3) of DEC: q² over the soft cluster sizes, rows summing to one.
+
+    Parameters
+    ----------
+    q : Tensor of shape (n_models, batch, n_clusters)
+        Soft assignments in [0, 1], rows sum to one.
+
+    Returns
+    -------
+    Tensor of the shape of `q`
+        A target: without gradient.
+    """
+    q = q.detach()
+    sharp = q.square() / q.sum(dim=1, keepdim=True).clamp_min(torch.finfo(q.dtype).tiny)
+    return sharp / sharp.sum(dim=2, keepdim=True)
+
+
+def assignment_divergence(p: Tensor, log_q: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of soft assignments from their targets, Eq. (2) of DEC, per row.
+
+    Parameters
+    ----------
+    p : Tensor of shape (n_models, batch, n_clusters)
+        Targets, rows sum to one.
+    log_q : Tensor of shape (n_models, batch, n_clusters)
+        Logarithms of the soft assignments.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+        The mean over rows of Σ p log(p / q), at least 0.
+    """
+    return (torch.xlogy(p, p) - p * log_q).sum(dim=2).mean(dim=1)
+
+
+def centre_distance(z: Tensor, centres: Tensor, labels: Tensor) -> Tensor:
+    """Mean squared distance of rows to the centre of their own cluster, as in Eq. (3) of DCN.
+
+    Parameters
+    ----------
+    z : Tensor of shape (n_models, batch, n_latent)
+    centres : Tensor of shape (n_models, n_clusters, n_latent)
+    labels : Tensor of int of shape (n_models, batch)
+        Cluster of each row.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    own = centres.gather(1, labels[..., None].expand(-1, -1, z.shape[2]))
+    return (z - own).square().sum(dim=2).mean(dim=1)

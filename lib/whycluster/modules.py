@@ -9,7 +9,7 @@ along the batch axis: products then run once over all rows, while batch normalis
 statistics of each view.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -128,11 +128,50 @@ class StackedMLP(nn.Module):
         )
         self.norms = nn.ModuleList(StackedBatchNorm(len(streams), n) for n in widths[1:-1])
 
+    @property
+    def blocks(self) -> list[tuple[nn.Module, ...]]:
+        """Layers from input to output, each linear layer with its normalisation."""
+        return [*zip(self.linears, self.norms, strict=False), (self.linears[-1],)]
+
     def forward(self, x: Tensor, n_views: int = 1) -> Tensor:
         """Map (n_models, n_views * batch, n_in) to (n_models, n_views * batch, n_out)."""
         for linear, norm in zip(self.linears, self.norms, strict=False):
             x = F.relu(norm(linear(x), n_views), inplace=True)
         return self.linears[-1](x)
+
+
+class StackedAutoencoder(nn.Module):
+    """An encoder and its mirror image, both of them `StackedMLP`.
+
+    Parameters
+    ----------
+    n_features : int
+    hidden : sequence of int
+        Widths of the encoder's hidden layers.
+    n_latent : int
+        Width of the embedding.
+    streams : Streams
+        One generator per model.
+
+    Attributes
+    ----------
+    encoder, decoder : StackedMLP
+
+    Examples
+    --------
+    >>> network = StackedAutoencoder(3, [8, 4], 2, Streams([0, 1]))
+    >>> network.encoder(torch.randn(2, 5, 3)).shape, network(torch.randn(2, 5, 3)).shape
+    (torch.Size([2, 5, 2]), torch.Size([2, 5, 3]))
+    """
+
+    def __init__(self, n_features: int, hidden: Sequence[int], n_latent: int, streams: Streams):
+        super().__init__()
+        self.encoder = StackedMLP((n_features, *hidden, n_latent), streams)
+        self.decoder = StackedMLP((n_latent, *hidden[::-1], n_features), streams)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruct rows, (n_models, batch, n_features)."""
+        return self.decoder(self.encoder(x))
 
 
 class StackedGating(nn.Module):
@@ -155,6 +194,28 @@ class StackedGating(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return gate means of the shape of `x`, (n_models, batch, n_features)."""
         return torch.tanh(self.output(torch.tanh(self.hidden(x))))
+
+
+@torch.no_grad()
+def set_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of batch normalisation to their mean over batches.
+
+    Parameters
+    ----------
+    network : Module
+        Left in training mode.
+    batches : iterable of Tensor of shape (n_models, batch, n_in)
+        What `network` is called with.
+    """
+    norms = [module for module in network.modules() if isinstance(module, StackedBatchNorm)]
+    before = [norm.momentum for norm in norms]
+    network.train()
+    for i, batch in enumerate(batches):
+        for norm in norms:
+            norm.momentum = 1 / (i + 1)
+        network(batch)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
 
 
 def take(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,13 @@ def load(cls, path) -> tuple[object, dict[str, Tensor]]:
 
 
 def _to_plain(value):
-    """Return numbers, arrays and paths among the settings as JSON has them."""
+    """Return numbers, arrays, paths and dataclasses among the settings as JSON has them."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if is_dataclass(value):
+        return asdict(value)
     raise TypeError(f"cannot save the setting {value!r}; use a number, a string or a list")
 
 
