@@ -29,11 +29,9 @@ Deviations from the paper
    embedding is then fixed: the paper fixes the encoder's weights in that stage, the released code
    lets its batch statistics drift. The head trains on stored embeddings, at a small part of the
    cost, and ``predict`` sees exactly what the head saw.
-4. The head sees (h, 1), h in units of its typical length, scaled to unit length. Coding rates
-   cannot tell h from -h, so that two clusters on either side of the mean, where an autoencoder of
-   centred data puts them, would cost nothing to merge. Mean ACC of four seeds on scikit-learn's
-   breast cancer, iris and wine, at temperature 100: 0.61, 0.68 and 0.86 without the 1; 0.90,
-   0.78 and 0.91 with it.
+4. The head sees (h, ``head_offset``), h in units of its typical length, scaled to unit length.
+   Coding rates cannot tell h from -h, so that two clusters on either side of the mean, where an
+   autoencoder of centred data puts them, would cost nothing to merge. Notebook 13 measures it.
 5. Global gates: every row passes the gates of every cluster, and the auxiliary classifier scores
    cluster k from the row seen through gates k. In the paper a row passes only the gates of its own
    cluster, so that *which* features are zero already tells the cluster, whatever their values.
@@ -108,9 +106,9 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Stack
     reconstruction_order : {1, 2}, default=2
         1: absolute error, as printed; 2: squared error, as in the released code.
     temperature : float, default=1
-        τ of Eq. (5). The released code keeps 100, where heads end in worse optima: mean coding
-        loss of 24 heads on digits, wine and the synthetic table 0.70, 0.87, 0.80, against 0.51,
-        0.81, 0.65 with 1.
+        τ of Eq. (5). The released code keeps 100, where heads end in worse optima (notebook 13).
+    head_offset : float, default=1
+        What is appended to the embedding for the head, see deviation 4. 0: nothing, as published.
     global_weight : float, default=0.1
         λ of the global gates.
     weight_std : float or None, default=None
@@ -191,6 +189,7 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Stack
         "latent_noise": [Interval(Real, 0, None, closed="left")],
         "reconstruction_order": [Interval(Integral, 1, 2, closed="both")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
+        "head_offset": [Interval(Real, 0, None, closed="left")],
         "global_weight": [Interval(Real, 0, None, closed="left")],
         "weight_std": [Interval(Real, 0, None, closed="neither"), None],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -225,6 +224,7 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Stack
         latent_noise=0.01,
         reconstruction_order=2,
         temperature=1.0,
+        head_offset=1.0,
         global_weight=0.1,
         weight_std=None,
         n_init=5,
@@ -259,6 +259,7 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Stack
         self.latent_noise = latent_noise
         self.reconstruction_order = reconstruction_order
         self.temperature = temperature
+        self.head_offset = head_offset
         self.global_weight = global_weight
         self.weight_std = weight_std
         self.n_init = n_init
@@ -365,6 +366,7 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Stack
             self.head_units,
             streams,
             self.weight_std,
+            self.head_offset,
         )
 
     def _describe(self, data: np.ndarray) -> None:
@@ -395,7 +397,16 @@ class _Network(nn.Module):
     """Gating network, autoencoder, clustering head, auxiliary classifier and global gates."""
 
     def __init__(
-        self, n_features, n_latent, n_clusters, hidden, gate_units, head_units, streams, weight_std
+        self,
+        n_features,
+        n_latent,
+        n_clusters,
+        hidden,
+        gate_units,
+        head_units,
+        streams,
+        weight_std,
+        head_offset,
     ):
         super().__init__()
         build = (streams, weight_std)
@@ -404,6 +415,7 @@ class _Network(nn.Module):
         self.decoder = StackedMLP((n_latent, *hidden[::-1], n_features), *build)
         self.head_widths = (n_latent + 1, head_units, n_clusters)
         self.weight_std = weight_std
+        self.head_offset = head_offset
         self.head = self.new_head(streams)
         self.classifier = StackedMLP((n_features, head_units, n_clusters), *build)
         self.global_logits = nn.Parameter(0.01 * streams.normal(n_clusters, n_features))
@@ -426,8 +438,8 @@ class _Network(nn.Module):
         return {"z": z, "h": h, "logits": self.head(self.direct(h))}
 
     def direct(self, h: Tensor) -> Tensor:
-        """Append a 1 to h, in units of its typical length; scale to unit length (deviation 4)."""
-        return F.normalize(F.pad(h / self.radius, (0, 1), value=1.0), dim=-1)
+        """Append the offset to h, in units of its typical length; scale to unit length."""
+        return F.normalize(F.pad(h / self.radius, (0, 1), value=self.head_offset), dim=-1)
 
 
 class _Decision(nn.Module):
