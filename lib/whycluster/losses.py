@@ -113,60 +113,6 @@ def cluster_coding_loss(h: Tensor, membership: Tensor, eps: float) -> Tensor:
     return (size / size.sum(dim=1, keepdim=True) * rate).sum(dim=1) / n_latent
 
 
-def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
-    """Squared Euclidean distance of each row to each centre.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n_models, batch, n_features)
-    centres : Tensor of shape (n_models, n_clusters, n_features)
-
-    Returns
-    -------
-    Tensor of shape (n_models, batch, n_clusters)
-        At least 0.
-    """
-    norms = centres.square().sum(dim=-1)[:, None]
-    cross = torch.baddbmm(norms, x, centres.mT, alpha=-2)
-    return (cross + x.square().sum(dim=-1, keepdim=True)).clamp_min(0)
-
-
-def fuzzy_clustering_loss(log_w: Tensor, distances: Tensor, fuzziness: float) -> Tensor:
-    """Mean over rows of Σ_k w_k^m ‖x - z_k‖², Eqs. (14) and (15) of NeurCAM.
-
-    Parameters
-    ----------
-    log_w : Tensor of shape (n_models, batch, n_clusters)
-        Logarithms of the memberships.
-    distances : Tensor of shape (n_models, batch, n_clusters)
-        Squared.
-    fuzziness : float
-        m, at least 1.
-
-    Returns
-    -------
-    Tensor of shape (n_models,)
-    """
-    return ((fuzziness * log_w).exp() * distances).sum(dim=-1).mean(dim=-1)
-
-
-def membership_divergence(target: Tensor, log_w: Tensor) -> Tensor:
-    """Mean over rows of KL(w* ‖ w), Eq. (16) of NeurCAM.
-
-    Parameters
-    ----------
-    target : Tensor of shape (n_models, batch, n_clusters)
-        w*, rows sum to one.
-    log_w : Tensor of shape (n_models, batch, n_clusters)
-        Logarithms of w.
-
-    Returns
-    -------
-    Tensor of shape (n_models,)
-    """
-    return (torch.xlogy(target, target) - target * log_w).sum(dim=-1).mean(dim=-1)
-
-
 def dec_target(q: Tensor) -> Tensor:
     """Sharpened assignments, Eq. (3) of DEC: q² over the soft cluster sizes, rows summing to one.
 
@@ -219,3 +165,95 @@ def centre_distance(z: Tensor, centres: Tensor, labels: Tensor) -> Tensor:
     """
     own = centres.gather(1, labels[..., None].expand(-1, -1, z.shape[2]))
     return (z - own).square().sum(dim=2).mean(dim=1)
+
+
+def cross_entropy(logits: Tensor, target: Tensor, class_weight: Tensor | float = 1.0) -> Tensor:
+    """Mean over rows of ``-Σ_c weight_c · target_c · log softmax(logits)_c``.
+
+    Linear in the target, so that mixed rows may have mixed targets.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n_models, batch, n_classes)
+    target : Tensor of shape (n_models, batch, n_classes)
+        Rows sum to one.
+    class_weight : float or Tensor broadcastable to `target`
+        Positive.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    row = (class_weight * target * logits.log_softmax(dim=-1)).sum(dim=-1)
+    return -row.mean(dim=1)
+
+
+def weight_penalty(w: Tensor) -> Tensor:
+    """Mean absolute value of generated weights, the L1 term of IMN.
+
+    The paper writes the norm, a sum; the released code takes the mean, so that the weight of this
+    term does not depend on the numbers of features, classes and rows.
+
+    Parameters
+    ----------
+    w : Tensor of shape (n_models, ...)
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    return w.abs().flatten(1).mean(dim=1)
+
+
+def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
+    """Squared Euclidean distance of each row to each centre.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_models, batch, n_features)
+    centres : Tensor of shape (n_models, n_clusters, n_features)
+
+    Returns
+    -------
+    Tensor of shape (n_models, batch, n_clusters)
+        At least 0.
+    """
+    norms = centres.square().sum(dim=-1)[:, None]
+    cross = torch.baddbmm(norms, x, centres.mT, alpha=-2)
+    return (cross + x.square().sum(dim=-1, keepdim=True)).clamp_min(0)
+
+
+def fuzzy_clustering_loss(log_w: Tensor, distances: Tensor, fuzziness: float) -> Tensor:
+    """Mean over rows of Σ_k w_k^m ‖x - z_k‖², Eqs. (14) and (15) of NeurCAM.
+
+    Parameters
+    ----------
+    log_w : Tensor of shape (n_models, batch, n_clusters)
+        Logarithms of the memberships.
+    distances : Tensor of shape (n_models, batch, n_clusters)
+        Squared.
+    fuzziness : float
+        m, at least 1.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    return ((fuzziness * log_w).exp() * distances).sum(dim=-1).mean(dim=-1)
+
+
+def membership_divergence(target: Tensor, log_w: Tensor) -> Tensor:
+    """Mean over rows of KL(w* ‖ w), Eq. (16) of NeurCAM.
+
+    Parameters
+    ----------
+    target : Tensor of shape (n_models, batch, n_clusters)
+        w*, rows sum to one.
+    log_w : Tensor of shape (n_models, batch, n_clusters)
+        Logarithms of w.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+    """
+    return (torch.xlogy(target, target) - target * log_w).sum(dim=-1).mean(dim=-1)

@@ -4,6 +4,8 @@ Every parameter has a leading model axis, and activations have shape (n_models, 
 One model is the case n_models = 1. Initial weights come from `Streams`, one generator per model, so
 a model starts from the same weights alone or in a stack.
 
+A layer may be passed the first models of the stack only: those whose rows are not used up.
+
 A layer may see several *views* of the same batch at once (clean, gated, masked...), concatenated
 along the batch axis: products then run once over all rows, while batch normalisation keeps to the
 statistics of each view.
@@ -56,7 +58,7 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n_models, batch, n_in) to (n_models, batch, n_out)."""
-        return torch.baddbmm(self.bias, x, self.weight)
+        return torch.baddbmm(_of(self.bias, x), x, _of(self.weight, x))
 
 
 class StackedBatchNorm(nn.Module):
@@ -85,19 +87,20 @@ class StackedBatchNorm(nn.Module):
 
     def forward(self, x: Tensor, n_views: int = 1) -> Tensor:
         """Normalise (n_models, n_views * batch, n_features), the views one after another."""
+        if n_views == 1:
+            return self._normalise(x, track=True)
         views = x.chunk(n_views, dim=1)
-        normed = [self._normalise(view, track=i == 0) for i, view in enumerate(views)]
-        return normed[0] if n_views == 1 else torch.cat(normed, dim=1)
+        return torch.cat([self._normalise(v, track=i == 0) for i, v in enumerate(views)], dim=1)
 
     def _normalise(self, x: Tensor, track: bool) -> Tensor:
         n_models, n_rows, n_features = x.shape
         folded = x.transpose(0, 1).reshape(n_rows, -1)  # (batch, n_models * n_features)
         mean, var = (
-            (self.running_mean.view(-1), self.running_var.view(-1))
+            (_of(self.running_mean, x).view(-1), _of(self.running_var, x).view(-1))
             if track or not self.training
             else (None, None)
         )
-        weight, bias = self.weight.view(-1), self.bias.view(-1)
+        weight, bias = _of(self.weight, x).view(-1), _of(self.bias, x).view(-1)
         out = F.batch_norm(folded, mean, var, weight, bias, self.training, self.momentum, self.eps)
         return out.view(n_rows, n_models, n_features).transpose(0, 1)
 
@@ -221,3 +224,8 @@ def set_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
 def take(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:
     """Return the weights of one model of a stack, as those of a stack of one."""
     return {name: tensor[index : index + 1].clone() for name, tensor in state.items()}
+
+
+def _of(tensor: Tensor, x: Tensor) -> Tensor:
+    """Return the part of `tensor` that belongs to the models of `x`."""
+    return tensor if len(tensor) == len(x) else tensor[: len(x)]
