@@ -32,6 +32,11 @@ def check_fit(estimator, X) -> np.ndarray:
     return X_
 
 
+def check_rows(estimator, X) -> np.ndarray:
+    """Validate `X` for the `fit` of an estimator that finds no clusters; returns float32 rows."""
+    return _check(estimator, X, reset=True)
+
+
 def check_predict(estimator, X) -> np.ndarray:
     """Validate `X` for a fitted estimator; returns float32 of shape (n_samples, n_features)."""
     return _check(estimator, X, reset=False)
