@@ -14,10 +14,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import whycluster
-from whycluster import IDC, Explanation
+from whycluster import BRB, DCN, DEC, IDC, IDEC, Explanation, SoftClusteringTree, TAOClusteringTree
 from whycluster.methods import METHODS
+from whycluster.stacked import StackedEstimator
 
 # Every public estimator, at a size that trains in a blink.
+SMALL_EMBEDDING = dict(
+    hidden_layers=(16,), pretrain_epochs=3, max_epochs=4, n_init=2, random_state=0, device="cpu"
+)
 ESTIMATORS = [
     IDC(
         3,
@@ -31,7 +35,14 @@ ESTIMATORS = [
         n_init=5,
         random_state=0,
         device="cpu",
-    )
+    ),
+    DEC(3, brb=BRB(interval=2), **SMALL_EMBEDDING),
+    IDEC(3, **SMALL_EMBEDDING),
+    DCN(3, brb=BRB(interval=2), **SMALL_EMBEDDING),
+    SoftClusteringTree(
+        3, depth=2, max_epochs=10, n_init=2, batch_size=32, random_state=0, device="cpu"
+    ),
+    TAOClusteringTree(3, depth=2, n_init=2, random_state=0),
 ]
 
 # Checks of scikit-learn that cannot hold, by class; what else they check is checked below.
@@ -44,6 +55,11 @@ EXPECTED_FAILED_CHECKS = {
         "check_fit2d_predict1d": ONE_CLUSTER,
     }
 }
+
+EXPECTED_FAILED_CHECKS |= dict.fromkeys(("DEC", "IDEC", "DCN"), EXPECTED_FAILED_CHECKS["IDC"])
+EXPECTED_FAILED_CHECKS |= dict.fromkeys(
+    ("SoftClusteringTree", "TAOClusteringTree"), EXPECTED_FAILED_CHECKS["IDC"]
+)
 
 
 @parametrize_with_checks(
@@ -111,7 +127,9 @@ class TestConstructor:
         assert {p.kind for p in others} == {inspect.Parameter.KEYWORD_ONLY}
 
     def test_shared_settings_are_there(self, estimator):
-        shared = {"n_init", "max_epochs", "batch_size", "random_state", "device", "verbose"}
+        shared = {"n_init", "random_state", "verbose"}
+        if isinstance(estimator, StackedEstimator):
+            shared |= {"max_epochs", "batch_size", "device", "precision", "checkpoint"}
         assert shared <= estimator.get_params().keys()
 
     def test_every_setting_and_attribute_is_documented(self, estimator, model):

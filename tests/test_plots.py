@@ -21,6 +21,9 @@ DRAWINGS = {
     "image_gates": lambda ax: plots.image_gates(GATES, (2, 2), ax=ax),
     "seed_scores": lambda ax: plots.seed_scores({"IDC": [1, 2]}, {"IDC": 3}, ax=ax),
     "silhouette_over_k": lambda ax: plots.silhouette_over_k([2, 3], [0.1, 0.2], ax=ax),
+    "over_epochs": lambda ax: plots.over_epochs({"DEC": [[3, 2]]}, interventions=[1], ax=ax),
+    "voronoi": lambda ax: plots.voronoi(RNG.normal(size=(9, 2)), np.eye(2), [0, 1, 1] * 3, ax=ax),
+    "uncertainty": lambda ax: plots.uncertainty(RNG.normal(size=(9, 2)), [0, 0.5, 1] * 3, ax=ax),
 }
 
 
@@ -184,3 +187,42 @@ def test_silhouette_marks_the_choice():
 def test_faithfulness_curve_refuses_unequal_lengths():
     with pytest.raises(ValueError, match=r"importance has shape \(2,\) and score \(1,\)"):
         plots.faithfulness_curve([1, 2], [1])
+
+
+class TestClusteringInThePlane:
+    def test_the_mean_over_seeds_is_drawn_and_interventions_are_marked_once(self):
+        ax = plots.over_epochs({"DEC": [[1, 3], [5, 7]]}, interventions=[1, 2], score_name="ARI")
+        (curve,) = [line for line in ax.lines if line.get_label() == "DEC"]
+        assert list(curve.get_ydata()) == [2, 6]
+        marks = [line.get_xdata()[0] for line in ax.lines if line is not curve]
+        assert marks == [1.5, 2.5]
+        assert texts(ax.get_legend().get_texts()) == ["intervention", "DEC"]
+        assert ax.get_ylabel() == "ARI"
+
+    def test_regions_belong_to_the_nearest_centre(self):
+        ax = plots.voronoi([[0, 0], [9, 0]], [[0, 0], [8, 0]], [0, 1])
+        mesh = ax.collections[-2]
+        region = mesh.get_array().reshape(240, 240)[0]
+        assert set(region) == {0, 1}
+        assert np.abs(np.diff(region)).sum() == 1
+        x = np.linspace(-0.45, 9.45, 240)
+        assert x[region.argmax()] == pytest.approx(4, abs=0.05)
+
+    def test_doubt_is_drawn_dark_on_top(self):
+        ax = plots.uncertainty([[0, 0], [1, 1], [2, 2]], [0.9, 0.1, 0.5])
+        dots = ax.collections[0]
+        assert dots.get_array().tolist() == [0.1, 0.5, 0.9]
+        assert dots.get_offsets().tolist() == [[1, 1], [2, 2], [0, 0]]
+
+    @pytest.mark.parametrize(
+        ("draw", "message"),
+        [
+            (lambda: plots.voronoi([[0, 0]], [[0, 0, 0]], [0]), "centres have shape"),
+            (lambda: plots.uncertainty([[0, 0]], [0.1, 0.2]), "points have shape"),
+            (lambda: plots.uncertainty([[0, 0]], [1.5]), "doubt runs from 1.5 to 1.5"),
+            (lambda: plots.over_epochs({}), "history is empty"),
+        ],
+    )
+    def test_what_cannot_be_drawn_is_refused(self, draw, message):
+        with pytest.raises(ValueError, match=message):
+            draw()

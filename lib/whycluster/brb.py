@@ -28,7 +28,7 @@ Deviations from the paper
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 
 import torch
@@ -41,7 +41,7 @@ NORMS = (StackedBatchNorm, nn.modules.batchnorm._BatchNorm)
 INF = float("inf")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BRB:
     """When and how training is interrupted: soft reset, reclustering, or both.
 
@@ -104,6 +104,10 @@ class BRB:
             raise ValueError(f"recluster={self.recluster!r} is unknown; use {', '.join(METHODS)}")
         if not self.reset and self.recluster is None:
             raise ValueError("reset=False and recluster=None do nothing; set one of them")
+
+    def __repr__(self) -> str:
+        changed = (f for f in fields(self) if getattr(self, f.name) != f.default)
+        return f"BRB({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
     def is_due(self, epoch: int) -> bool:
         """Whether to intervene before this epoch, counted from 0."""

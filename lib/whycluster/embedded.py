@@ -201,6 +201,7 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         Explanation
             Of kind "attribution", of the logit of each row's own cluster.
         """
+        check_is_fitted(self)
         validation.check_predict(self, X)
         return attribute(self, X, method, **{"background": self.background_} | options)
 
@@ -225,6 +226,7 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         -------
         fitted estimator, without training after the intervention
         """
+        check_is_fitted(self)
         data = validation.check_predict(self, X)
         changed = copy.deepcopy(self)
         seed = check_random_state(random_state).randint(2**31 - 1)
@@ -752,7 +754,8 @@ class _Watch:
         self.sums.zero_()
         self.before.copy_(self.labels)
         if self.on_epoch:
-            self.kept.append(self.labels.cpu().numpy().astype(np.int32))
+            small = self.clusters.centres.shape[1] <= 256
+            self.kept.append(self.labels.cpu().numpy().astype(np.uint8 if small else np.int32))
             self.on_epoch(epoch, self.kept[-1])
 
     def _inter(self) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, TwoSlopeNorm
 
 # Blue, orange, green, vermilion, pink, sky after Okabe and Ito (2008); wine, olive, indigo, teal
 # after Tol's muted scheme: told apart with any common colour vision, each legible on white.
@@ -473,6 +473,124 @@ def silhouette_over_k(
     ax.set_xticks(tried)
     ax.margins(x=0.12, y=0.18)
     return _finish(ax, "number of clusters", "mean silhouette (-1 to 1)", grid="y")
+
+
+def over_epochs(
+    curves: Mapping[str, Sequence],
+    *,
+    interventions: Sequence[int] = (),
+    score_name: str = "ACC (%)",
+    ax: Axes | None = None,
+) -> Axes:
+    """A score in every epoch: the mean over seeds as a line, their range as a band.
+
+    Parameters
+    ----------
+    curves : mapping of str to array-like of shape (n_epochs,) or (n_epochs, n_seeds)
+        Scores by method.
+    interventions : sequence of int
+        Epochs, counted from 0, before which training was interrupted: dotted lines.
+    score_name : str, default="ACC (%)"
+        Name of the score, with unit.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Nothing to draw.
+    """
+    curves = _curves(curves)
+    ax = _axes(ax, 5.8, 3.6)
+    for i, epoch in enumerate(interventions):
+        label = "intervention" if i == 0 else None
+        ax.axvline(epoch + 0.5, color=NEUTRAL, linewidth=0.8, linestyle=":", label=label)
+    for (name, curve), colour in zip(curves.items(), cluster_colours(len(curves)), strict=True):
+        epochs = np.arange(1, len(curve) + 1)
+        ax.plot(epochs, curve.mean(axis=1), color=colour, linewidth=1.4, label=name)
+        ax.fill_between(epochs, curve.min(axis=1), curve.max(axis=1), color=colour, alpha=0.18)
+    _legend(ax)
+    return _finish(ax, "epoch", score_name)
+
+
+def voronoi(points, centres, labels, *, ax: Axes | None = None) -> Axes:
+    """Rows in the plane over the regions in which each centre is the nearest.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_samples, 2)
+        Coordinates; a projection where the embedding has more than two columns. A row whose colour
+        is not that of its region is in another cluster for what the projection hides.
+    centres : array-like of shape (n_clusters, 2)
+        Projected likewise; drawn as crosses.
+    labels : array-like of int of shape (n_samples,)
+        Clusters from 0.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Points or centres that are not two columns, or not one integer label per point.
+    """
+    points, centres = np.asarray(points, dtype=float), np.asarray(centres, dtype=float)
+    if centres.ndim != 2 or centres.shape[1] != 2:
+        raise ValueError(f"centres have shape {centres.shape}; give two columns")
+    ax = embedding(points, labels, ax=ax)
+    everything = np.concatenate([points, centres])
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    room = 0.05 * (high - low)
+    x, y = (np.linspace(a, b, 240) for a, b in zip(low - room, high + room, strict=True))
+    grid = np.stack(np.meshgrid(x, y), axis=-1)
+    nearest = ((grid[:, :, None] - centres) ** 2).sum(axis=3).argmin(axis=2)
+    colours = ListedColormap(cluster_colours(len(centres)))
+    limits = {"vmin": -0.5, "vmax": len(centres) - 0.5}
+    ax.pcolormesh(x, y, nearest, cmap=colours, alpha=0.16, zorder=0, rasterized=True, **limits)
+    ax.scatter(*centres.T, marker="x", s=60, color=INK, linewidths=1.8, zorder=4)
+    return ax
+
+
+def uncertainty(points, doubt, *, ax: Axes | None = None) -> Axes:
+    """Rows in the plane, the darker the less sure their cluster.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_samples, 2)
+        Coordinates.
+    doubt : array-like of shape (n_samples,)
+        One minus the largest membership, in [0, 1].
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Points that are not two columns, or not one doubt in [0, 1] per point.
+    """
+    points, doubt = np.asarray(points, dtype=float), np.asarray(doubt, dtype=float)
+    if points.ndim != 2 or points.shape[1] != 2 or doubt.shape != points.shape[:1]:
+        raise ValueError(f"points have shape {points.shape} and doubt {doubt.shape}")
+    if doubt.min() < 0 or doubt.max() > 1:
+        raise ValueError(f"doubt runs from {doubt.min():.3g} to {doubt.max():.3g}; give 0 to 1")
+    ax = _axes(ax, 5.6, 4.4)
+    order = np.argsort(doubt)  # the most doubtful on top
+    size = float(np.clip(6000 / len(points), 4, 28))
+    dots = {"s": size, "linewidths": 0, "rasterized": len(points) > 2000}
+    image = ax.scatter(*points[order].T, c=doubt[order], cmap=SEQUENTIAL, vmin=0, **dots)
+    _colour_bar(ax, image, "1 - largest membership")
+    return _finish(ax, "component 1", "component 2", grid=None)
 
 
 def _further_colour(k: int) -> str:
