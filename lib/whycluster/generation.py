@@ -29,7 +29,7 @@ Deviations from the paper
 5. Rows are shuffled: sorted by cluster, they would tell the answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -113,6 +113,26 @@ def generate(settings: Mapping) -> tuple[np.ndarray, np.ndarray]:
     y = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     order = random.permutation(len(y))
     return np.concatenate(parts)[order], y[order]
+
+
+class DataSets(Sequence):
+    """The tables of a manifest, each made when it is asked for and never kept.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        From `manifest`, or rows of it.
+    """
+
+    def __init__(self, manifest: pd.DataFrame):
+        self.settings = manifest.to_dict("records")
+
+    def __len__(self) -> int:
+        return len(self.settings)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """Return the table at place i, without its clusters."""
+        return generate(self.settings[i])[0]
 
 
 def _settings(index: int, random_state: int) -> dict:
