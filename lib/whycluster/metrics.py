@@ -51,6 +51,7 @@ __all__ = [
     "select_top",
     "selection_f1",
     "silhouette",
+    "silhouette_of_distances",
     "stability",
     "uniqueness",
     "validity_indices",
@@ -347,6 +348,53 @@ def validity_indices(X, labels, *, distances=None) -> dict[str, float]:
         dunn(X, labels, distances=distances),
     )
     return dict(zip(names, map(float, scores), strict=True))
+
+
+def silhouette_of_distances(distances, labels) -> float:
+    """Mean silhouette coefficient of rows whose distances are known.
+
+    The sums of all distances to all clusters are one product with the one-hot labels, so that
+    scoring many clusterings of one matrix costs little more than reading it.
+
+    Parameters
+    ----------
+    distances : array-like of shape (n_samples, n_samples)
+        Symmetric, 0 on the diagonal.
+    labels : array-like of shape (n_samples,)
+        Cluster of each row; labels of any type.
+
+    Returns
+    -------
+    float
+        In [-1, 1]; NaN for one cluster. A row alone in its cluster counts 0, as does one that lies
+        at 0 from its own and the next cluster.
+
+    Raises
+    ------
+    ValueError
+        Distances that are not square, or not one label per row.
+
+    Examples
+    --------
+    >>> silhouette_of_distances([[0, 1, 4], [1, 0, 4], [4, 4, 0]], ["a", "a", "b"])
+    0.5
+    """
+    distances, labels = np.asarray(distances), _factorize(labels, "labels")
+    if distances.shape != (len(labels), len(labels)):
+        raise ValueError(f"distances have shape {distances.shape} for {len(labels)} labels")
+    sizes = np.bincount(labels)
+    if len(sizes) < 2:
+        return float("nan")
+    dtype = np.result_type(distances.dtype, np.float32)
+    sums = (distances @ np.eye(len(sizes), dtype=dtype)[labels]).astype(float)
+    rows = np.arange(len(labels))
+    own = sums[rows, labels] / np.maximum(sizes[labels] - 1, 1)
+    means = sums / sizes
+    means[rows, labels] = np.inf
+    other = means.min(axis=1)
+    largest = np.maximum(own, other)
+    score = np.divide(other - own, largest, out=np.zeros_like(own), where=largest > 0)
+    return float(np.where(sizes[labels] > 1, score, 0).mean())
 
 
 # ------------------------------------------------------------- interpretability: clusters
