@@ -20,6 +20,7 @@ DRAWINGS = {
     "history": lambda ax: plots.history({"loss": [3, 2, 1]}, ax=ax),
     "image_gates": lambda ax: plots.image_gates(GATES, (2, 2), ax=ax),
     "seed_scores": lambda ax: plots.seed_scores({"IDC": [1, 2]}, {"IDC": 3}, ax=ax),
+    "tree": lambda ax: plots.tree([-1, 0, 0], ["a ≤ 1", "", ""], [-1, 0, 1], [9, 4, 5], ax=ax),
     "silhouette_over_k": lambda ax: plots.silhouette_over_k([2, 3], [0.1, 0.2], ax=ax),
     "over_epochs": lambda ax: plots.over_epochs({"DEC": [[3, 2]]}, interventions=[1], ax=ax),
     "voronoi": lambda ax: plots.voronoi(RNG.normal(size=(9, 2)), np.eye(2), [0, 1, 1] * 3, ax=ax),
@@ -62,7 +63,7 @@ def test_one_figure_is_made_where_none_is_given_and_settings_stay(name):
     assert dict(mpl.rcParams) == before
 
 
-@pytest.mark.parametrize("name", sorted(set(DRAWINGS) - {"image_gates"}))
+@pytest.mark.parametrize("name", sorted(set(DRAWINGS) - {"image_gates", "tree"}))
 def test_axes_are_labelled(name):
     ax = DRAWINGS[name](None)
     assert ax.get_xlabel()
@@ -172,6 +173,29 @@ def test_seed_scores_draw_every_seed_and_the_published_value():
     assert texts(ax.get_legend().get_texts()) == ["one seed", "mean", "published"]
     with pytest.raises(ValueError, match="published value without scores: C"):
         plots.seed_scores({"A": [1]}, {"C": 1})
+
+
+TREE = (
+    [-1, 0, 1, 1, 0],
+    ["cost in $ ≤ 1", "b ≤ 2", "", "", ""],
+    [-1, -1, 1, 0, 1],
+    [9, 5, 2, 3, 4],
+)
+
+
+def test_a_tree_shows_questions_leaves_and_rows_from_left_to_right():
+    ax = plots.tree(*TREE)
+    ax.figure.canvas.draw()
+    assert texts(ax.texts)[0] == r"cost in \$ ≤ 1?"
+    leaves = sorted((t.get_position()[0], t.get_text()) for t in ax.texts if "rows" in t.get_text())
+    expected = ["cluster 1\n2 rows", "cluster 0\n3 rows", "cluster 1\n4 rows"]
+    assert [text for _, text in leaves] == expected
+    assert [x for x, _ in leaves] == [0, 1, 2]
+
+
+def test_a_tree_is_cut_below_the_depth_asked_for():
+    ax = plots.tree(*TREE, max_depth=1)
+    assert [t for t in texts(ax.texts) if "rows" in t] == ["…\n5 rows", "cluster 1\n4 rows"]
 
 
 def test_silhouette_marks_the_choice():

@@ -17,7 +17,17 @@ _PUBLIC = {
     "NeurCAM": "whycluster.neurcam",
 }
 
-__all__ = ["BRB", "DCN", "DEC", "IDC", "IDEC", "Explanation", "NeurCAM"]
+__all__ = [
+    "BRB",
+    "DCN",
+    "DEC",
+    "IDC",
+    "IDEC",
+    "Explanation",
+    "NeurCAM",
+    "SoftClusteringTree",
+    "TAOClusteringTree",
+]
 
 
 def __getattr__(name: str):

@@ -475,6 +475,62 @@ def silhouette_over_k(
     return _finish(ax, "number of clusters", "mean silhouette (-1 to 1)", grid="y")
 
 
+def tree(
+    parents: Sequence[int],
+    questions: Sequence[str],
+    clusters: Sequence[int],
+    n_rows: Sequence[int],
+    *,
+    max_depth: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """A decision tree that assigns clusters, its first question on top.
+
+    Parameters
+    ----------
+    parents : sequence of int
+        Position of the node above, -1 for the first; parents come before their children, and the
+        child that a "yes" leads to before its sibling.
+    questions : sequence of str
+        What each node asks; empty for a leaf.
+    clusters : sequence of int
+        Cluster of each leaf; -1 for a question.
+    n_rows : sequence of int
+        Rows that come to each node.
+    max_depth : int, at least 1, or None
+        Levels of questions drawn; what is below is an ellipsis. None: all.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+    """
+    depth, is_drawn, is_cut = _tree_levels(parents, questions, max_depth)
+    across = _tree_columns(parents, is_drawn)
+    n_leaves = sum(1 for i in np.flatnonzero(is_drawn) if not questions[i] or is_cut[i])
+    height = 0.9 + 0.85 * depth[is_drawn].max()
+    ax = _axes(ax, np.clip(1.15 * n_leaves, 4, 16), height)
+    colours = cluster_colours(max(clusters) + 1)
+    for i in np.flatnonzero(is_drawn):
+        if parents[i] >= 0:
+            xs, ys = (across[parents[i]], across[i]), (-depth[parents[i]], -depth[i])
+            ax.plot(xs, ys, color=NEUTRAL, linewidth=1, zorder=1)
+        if questions[i] and not is_cut[i]:
+            text, face, ink = f"{_short(questions[i])}?", "white", INK
+        else:
+            text = "…" if is_cut[i] else f"cluster {clusters[i]}"
+            face, ink = (GRID, INK) if is_cut[i] else (colours[clusters[i]], "white")
+            text = f"{text}\n{n_rows[i]} rows"
+        box = {"boxstyle": "round,pad=0.35", "facecolor": face, "edgecolor": NEUTRAL}
+        place = {"ha": "center", "va": "center", "fontsize": FONT - 1, "zorder": 2}
+        ax.text(across[i], -depth[i], text, color=ink, bbox=box, **place)
+    ax.set(xlim=(-0.6, n_leaves - 0.4), ylim=(-depth[is_drawn].max() - 0.5, 0.5))
+    ax.set_axis_off()
+    ax.set_title("yes: left, no: right", fontsize=FONT - 1, color=NEUTRAL, loc="right")
+    return ax
+
+
 def over_epochs(
     curves: Mapping[str, Sequence],
     *,
@@ -691,6 +747,41 @@ def _short(name: str) -> str:
     name = " ".join(str(name)[: 4 * NAME_LENGTH].split())
     name = name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
     return name.replace("$", r"\$")
+
+
+def _tree_levels(parents, questions, max_depth) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Depth of each node, whether it is drawn, and whether its questions below are cut off."""
+    depth = np.zeros(len(parents), int)
+    for i, parent in enumerate(parents):
+        depth[i] = depth[parent] + 1 if parent >= 0 else 0
+    deepest = depth.max() if max_depth is None else max_depth
+    is_cut = (depth == deepest) & np.array([question != "" for question in questions])
+    return depth, depth <= deepest, is_cut
+
+
+def _tree_columns(parents, is_drawn) -> np.ndarray:
+    """Horizontal place of each node: leaves one apart, from left to right, parents in between."""
+    below = {i: [] for i in np.flatnonzero(is_drawn)}
+    for i in np.flatnonzero(is_drawn)[1:]:
+        below[parents[i]].append(i)
+    across = np.zeros(len(parents))
+    column = 0
+    for i in _depth_first(below):
+        if not below[i]:
+            across[i], column = column, column + 1
+    for i in reversed(list(below)):
+        if below[i]:
+            across[i] = np.mean(across[below[i]])
+    return across
+
+
+def _depth_first(below: dict[int, list[int]]) -> list[int]:
+    """Nodes in the order in which they are met from left to right, parents first."""
+    met, waiting = [], [0]
+    while waiting:
+        met.append(waiting.pop())
+        waiting += below[met[-1]][::-1]
+    return met
 
 
 def _curves(history) -> dict[str, np.ndarray]:
