@@ -26,23 +26,19 @@ Double precision throughout, in chunks of rows, by torch on any device.
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from pandas.api import types
 
-from whycluster.columns import as_text, short
+from whycluster.columns import short
+from whycluster.gower_columns import GowerColumn
 from whycluster.training import resolve_device
 
-KINDS = ("number", "ordered", "category")
 MANY_LEVELS = 64  # of more levels, codes are compared: cheaper than a product that wide
 CHUNK = 2**22  # distances computed at once: 32 MiB in double precision
 ROWS_AT_ONCE = 4096
-
-_NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
-_TEXTS = {"string", "boolean"}
 
 
 def gower_distances(
@@ -103,30 +99,6 @@ def gower_distances(
 
 
 @dataclass(frozen=True)
-class GowerColumn:
-    """What a column is, and how its differences count.
-
-    Parameters
-    ----------
-    name : str
-    kind : {"number", "ordered", "category"}
-    weight : float in [0, 1]
-        Share of all weights.
-    low, spread : float
-        Smallest value, largest minus smallest; of ordered categories, ranks from 0.
-    levels : tuple of str
-        Of categories; the rank of an ordered one is its position.
-    """
-
-    name: str
-    kind: str
-    weight: float
-    low: float = 0.0
-    spread: float = 0.0
-    levels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class GowerSpace:
     """Ranges, levels and weights of a table, learned once and used for any of its rows.
 
@@ -155,12 +127,11 @@ class GowerSpace:
         names = list(frames[0].columns)
         for frame in frames[1:]:
             _check_names(frame, names)
-        if unknown := set(categories) - set(names):
-            raise ValueError(f"categories names {unknown.pop()!r}, which is no column of X")
+        _check_known(categories, names, "categories")
         shares = _shares(weights, names)
         return cls(
             tuple(
-                _learn_column([frame[name] for frame in frames], share, name in categories)
+                GowerColumn.learn([frame[name] for frame in frames], share, name in categories)
                 for name, share in zip(names, shares, strict=True)
             )
         )
@@ -186,7 +157,7 @@ class GowerSpace:
         Raises
         ------
         ValueError
-            Naming the column that is absent, changed its type, holds infinity or an unknown level
+            Naming the column that is absent, changed its kind, holds infinity or an unknown level
             of an ordered category.
 
         Warns
@@ -200,31 +171,23 @@ class GowerSpace:
         encoded = [np.empty(frame.shape) for frame in frames]
         notes = []
         for j, column in enumerate(self.columns):
-            values = _encode_column(column, [frame[column.name] for frame in frames])
+            values = column.encode([frame[column.name] for frame in frames])
             for table, part in zip(encoded, values, strict=True):
                 table[:, j] = part
-            notes += _news(column, np.concatenate(values))
-        if notes:
-            warnings.warn("; ".join(notes), UserWarning, stacklevel=2)
+            notes.append(column.news(np.concatenate(values)))
+        if any(notes):
+            warnings.warn("; ".join(filter(None, notes)), UserWarning, stacklevel=2)
         return encoded
 
     def decode(self, rows: np.ndarray) -> pd.DataFrame:
         """Return encoded rows as a table; levels as text, ordered ones as ordered categories."""
-        return pd.DataFrame(
-            {
-                c.name: _decode_column(c, values)
-                for c, values in zip(self.columns, rows.T, strict=True)
-            }
-        )
+        pairs = zip(self.columns, rows.T, strict=True)
+        return pd.DataFrame({column.name: column.decode(values) for column, values in pairs})
 
     def narrowed(self, rows: np.ndarray) -> "GowerSpace":
         """Return the space with the ranges of some encoded rows only."""
-        return GowerSpace(
-            tuple(
-                replace(c, **_range(v)) if c.kind != "category" and not np.isnan(v).all() else c
-                for c, v in zip(self.columns, rows.T, strict=True)
-            )
-        )
+        pairs = zip(self.columns, rows.T, strict=True)
+        return GowerSpace(tuple(column.narrowed(values) for column, values in pairs))
 
     def pairwise(
         self, A, B=None, *, device: str = "cpu", max_gib: float = 8.0, dtype=np.float32
@@ -383,168 +346,22 @@ def _check_names(frame, names) -> None:
         raise ValueError(f"column {short(new[0])!r} is new; give the columns {short(names)}")
 
 
+def _check_known(given, names, what: str) -> None:
+    if unknown := [name for name in given if name not in names]:
+        raise ValueError(f"{what} names {short(unknown[0])!r}, which is no column of X")
+
+
 def _shares(weights, names) -> np.ndarray:
     """Return the share of each column in the sum of weights."""
     if isinstance(weights, Mapping):
-        if unknown := set(weights) - set(names):
-            raise ValueError(f"weights names {unknown.pop()!r}, which is no column of X")
+        _check_known(weights, names, "weights")
         weights = [weights.get(name, 1.0) for name in names]
     values = np.ones(len(names)) if weights is None else np.asarray(weights, dtype=float)
     if values.shape != (len(names),):
-        raise ValueError(
-            f"weights have shape {values.shape}; give one for each of {len(names)} columns"
-        )
+        raise ValueError(f"weights have shape {values.shape} for {len(names)} columns")
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() > 0):
         raise ValueError(f"weights are {values.tolist()}; give finite ones, 0 or more, not all 0")
     return values / values.sum()
-
-
-# --- columns ---------------------------------------------------------------------------------
-
-
-def _learn_column(parts: list[pd.Series], weight: float, is_code: bool) -> GowerColumn:
-    """Learn one column from its values in every table."""
-    read = [_read(values, is_code) for values in parts]
-    name = parts[0].name
-    kinds = {kind for kind, _, _ in read if kind}
-    if not kinds:
-        raise ValueError(f"column {short(name)!r} has no value in any row; drop it")
-    if len(kinds) > 1:
-        raise ValueError(
-            f"column {short(name)!r} is {' and '.join(sorted(kinds))}; make it one kind"
-        )
-    kind = kinds.pop()
-    levels = list(dict.fromkeys(level for _, _, found in read for level in found))
-    if kind == "category":
-        return GowerColumn(name, kind, float(weight), levels=tuple(levels))
-    if any(found and found != levels for _, _, found in read):
-        raise ValueError(f"column {short(name)!r} has levels in two orders; make them one")
-    values = np.concatenate([values for _, values, _ in read])
-    return GowerColumn(name, kind, float(weight), **_range(values), levels=tuple(levels))
-
-
-def _range(values) -> dict[str, float]:
-    low = float(np.nanmin(values))
-    return {"low": low, "spread": float(np.nanmax(values)) - low}
-
-
-def _encode_column(column: GowerColumn, parts: list[pd.Series]) -> list[np.ndarray]:
-    """Return the numbers, ranks or level positions of one column in every table."""
-    position = {level: i for i, level in enumerate(column.levels)}
-    encoded = []
-    for part in parts:
-        kind, values, found = _read(part, is_code=column.kind == "category")
-        if kind and (kind == "number") != (column.kind == "number"):
-            raise ValueError(
-                f"column {short(column.name)!r} was {column.kind} when learned and is {kind} now "
-                f"({_first(part)!r}); give it as it was"
-            )
-        if kind and column.kind != "number":
-            used = np.unique(values[~np.isnan(values)]).astype(int)
-            for level in (found[i] for i in used):
-                if column.kind == "ordered" and level not in position:
-                    raise ValueError(
-                        f"column {short(column.name)!r}: level {short(level, 30)!r} has no rank "
-                        f"among {short(', '.join(column.levels))}"
-                    )
-                position.setdefault(level, len(position))
-            to = np.array([position.get(level, -1) for level in found], dtype=float)
-            values = np.where(np.isnan(values), np.nan, to[np.nan_to_num(values).astype(int)])
-        encoded.append(values)
-    return encoded
-
-
-def _decode_column(column: GowerColumn, values):
-    if column.kind == "number":
-        return values
-    codes = np.nan_to_num(values, nan=-1).astype(int)
-    categories = pd.Categorical.from_codes(
-        codes, list(column.levels), ordered=column.kind == "ordered"
-    )
-    return categories if column.kind == "ordered" else np.asarray(categories, dtype=object)
-
-
-def _news(column: GowerColumn, values) -> list[str]:
-    """Say in how many rows a column has a value that it did not have when learned."""
-    if column.kind == "category":
-        n_new = int((values >= len(column.levels)).sum())
-        what = "of a level never seen, which lies at 1 from all others"
-    else:
-        is_constant = column.spread == 0
-        n_new = int((is_constant & ~np.isnan(values) & (values != column.low)).sum())
-        what = "other than its only value when learned, which counts as no difference"
-    return [f"column {short(column.name)!r}: {n_new} rows {what}"] if n_new else []
-
-
-def _read(values: pd.Series, is_code: bool) -> tuple[str, np.ndarray, list[str]]:
-    """Return the kind of a column, its values or level positions (NaN if missing), its levels.
-
-    The kind is empty where no row has a value.
-    """
-    kind = _kind(values, is_code)
-    if kind == "number":
-        return kind, _numbers(values), []
-    if not kind:
-        return kind, np.full(len(values), np.nan), []
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        codes, found = values.cat.codes.to_numpy(), values.cat.categories
-    else:
-        codes, found = pd.factorize(values)
-    levels = [value if isinstance(value, str) else as_text(value) for value in found]
-    if len(set(levels)) < len(levels):
-        twice = next(level for level in levels if levels.count(level) > 1)
-        raise ValueError(f"column {short(values.name)!r}: two levels read {short(twice, 30)!r}")
-    return kind, np.where(codes < 0, np.nan, codes), levels
-
-
-def _kind(values: pd.Series, is_code: bool) -> str:
-    dtype = values.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        kind = "ordered" if dtype.ordered else "category"
-        return kind if values.notna().any() else ""
-    if types.is_bool_dtype(dtype):
-        return "category" if values.notna().any() else ""
-    if types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype):
-        found = "category" if is_code else "number"
-        return found if values.notna().any() else ""
-    return _kind_of_objects(values, is_code)
-
-
-def _kind_of_objects(values: pd.Series, is_code: bool) -> str:
-    inferred = types.infer_dtype(values, skipna=True)
-    if inferred == "empty" or values.isna().all():
-        return ""
-    if inferred in _NUMBERS and not is_code:
-        return "number"
-    if inferred in _TEXTS | (_NUMBERS if is_code else set()):
-        return "category"
-    for row, value in enumerate(values):
-        if isinstance(value, dict | list | set | np.ndarray):
-            raise TypeError(
-                f"column {short(values.name)!r}, row {row}: argument must be a string or a number, "
-                f"not a {type(value).__name__}"
-            )
-    raise ValueError(
-        f"column {short(values.name)!r} holds {inferred} values; make them numbers or text"
-    )
-
-
-def _numbers(values: pd.Series) -> np.ndarray:
-    numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    if np.isinf(numbers).any():
-        row, n = int(np.argmax(np.isinf(numbers))), int(np.isinf(numbers).sum())
-        raise ValueError(
-            f"X contains inf in column {short(values.name)!r}, row {row} ({n} such values in all); "
-            "impute or drop them first"
-        )
-    return numbers
-
-
-def _first(values: pd.Series) -> str:
-    return short(values.dropna().iloc[0], 30)
-
-
-# --- pairs -----------------------------------------------------------------------------------
 
 
 def _count_levels(A, B) -> np.ndarray:
@@ -555,14 +372,13 @@ def _count_levels(A, B) -> np.ndarray:
 
 def _check_shared(shared, A, B, first_row: int, first_other: int) -> None:
     """Raise unless every pair of rows has a column with weight where both have a value."""
-    alone = shared <= 0
-    if not alone.any():
+    alone = np.argwhere(shared <= 0)
+    if len(alone) == 0:
         return
-    i, j = (int(index) for index in np.argwhere(alone)[0])
-    i, j = i + first_row, j + first_other
-    for name, table, row in (("", A, i), ("", B, j)):
+    i, j = alone[0] + (first_row, first_other)
+    for table, row in ((A, i), (B, j)):
         if np.isnan(table[row]).all():
-            raise ValueError(f"row {row}{name} has no value in any column; drop it")
+            raise ValueError(f"row {row} has no value in any column; drop it")
     raise ValueError(
         f"rows {i} and {j} have no column in which both have a value; drop one of them, or drop "
         "or impute the columns with many missing values"

@@ -42,7 +42,8 @@ from tqdm.auto import tqdm
 
 from whycluster import partition, persistence, validation
 from whycluster.explanation import Explanation
-from whycluster.gower import GowerColumn, GowerSpace, as_frame
+from whycluster.gower import GowerSpace, as_frame
+from whycluster.gower_columns import GowerColumn
 from whycluster.metrics import silhouette_of_distances
 
 ROWS_AT_ONCE = 4096
