@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 # Loaded on first use: `python -m whycluster.datasets` and the runner need no torch.
 _PUBLIC = {
     "BRB": "whycluster.brb",
+    "ClustRecNet": "whycluster.recommender",
     "DCN": "whycluster.embedded",
     "DEC": "whycluster.embedded",
     "SoftClusteringTree": "whycluster.trees",
@@ -24,6 +25,7 @@ __all__ = [
     "DEC",
     "IDC",
     "IDEC",
+    "ClustRecNet",
     "Explanation",
     "GowerClustering",
     "NeurCAM",

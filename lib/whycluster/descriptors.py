@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 MAX_ROWS = 2000  # that the network looks at
 MAX_COLUMNS = 50
 N_ANCHORS = 512  # rows whose distances are described
-N_SHOWN = 128  # of these, rows that are given to the network one by one
+N_SHOWN = 64  # of these, rows that are given to the network one by one
 RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # neighbours, counted
 SHARES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # neighbours, as a share of rows
 N_HEIGHTS = 16  # last merges of a dendrogram

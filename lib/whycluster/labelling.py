@@ -134,6 +134,13 @@ def _terms(algorithms: Mapping[str, Algorithm], with_indices: bool) -> str:
     return json.dumps({"algorithms": settings, "indices": with_indices})
 
 
+def _compact(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return five decimals of every number: 4,000 data sets then fit in half a megabyte."""
+    floats = rows.select_dtypes("float").columns
+    kinds = {"algorithm": "str", "error": "str"} | dict.fromkeys(floats, "float32")
+    return rows.assign(**rows[floats].round(5)).astype(kinds)
+
+
 class _Store:
     """Scores in memory and in one Parquet file, which is replaced as a whole."""
 
@@ -165,14 +172,14 @@ class _Store:
         """Write what is new, if the last write is this long ago."""
         if not self.rows or time.monotonic() - self.saved < seconds:
             return
-        new = pd.DataFrame(self.rows).astype({"algorithm": "str", "error": "str"})
+        new = _compact(pd.DataFrame(self.rows))
         self.kept = pd.concat([self.kept, new], ignore_index=True) if len(self.kept) else new
         self.kept.attrs["terms"] = self.terms
         self.rows, self.saved = [], time.monotonic()
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = self.path.with_suffix(".partial")
-            self.kept.to_parquet(partial)
+            self.kept.to_parquet(partial, compression="zstd")
             os.replace(partial, self.path)
 
     def table(self, numbers: pd.Index) -> pd.DataFrame:

@@ -82,12 +82,11 @@ class ClustRecNet(BaseEstimator):
         Adjusted Rand index above which an algorithm counts as suitable.
     n_folds : int, default=5
         Networks, each trained without one fold of the data sets. Published: 10.
-    max_epochs : int, default=60
-        Published: 30, as for the next three see `PUBLISHED`.
+    max_epochs : int, default=30
     batch_size : int, default=32
         Data sets per step.
     learning_rate, weight_decay : float, default=2e-3, 1e-2
-        Adam with decoupled weight decay for the set network; with an L2 penalty, as published, for
+        Published: see `PUBLISHED`. Adam with decoupled weight decay for the set network; with an L2 penalty, as published, for
         the others.
     random_state : int, RandomState or None, default=None
     device : str, default="auto"
@@ -141,7 +140,7 @@ class ClustRecNet(BaseEstimator):
         ordered=True,
         threshold=0.8,
         n_folds=5,
-        max_epochs=60,
+        max_epochs=30,
         batch_size=32,
         learning_rate=2e-3,
         weight_decay=1e-2,
