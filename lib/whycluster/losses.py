@@ -257,3 +257,21 @@ def membership_divergence(target: Tensor, log_w: Tensor) -> Tensor:
     Tensor of shape (n_models,)
     """
     return (torch.xlogy(target, target) - target * log_w).sum(dim=-1).mean(dim=-1)
+
+
+def spectral_loss(y: Tensor, affinity: Tensor) -> Tensor:
+    """Mean over rows of ½ Σ_j W_ij ‖y_i - y_j‖², the loss of SpectralNet.
+
+    Parameters
+    ----------
+    y : Tensor of shape (n_models, batch, n_components)
+    affinity : Tensor of shape (n_models, batch, batch)
+        W, symmetric, at least 0.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+        At least 0; 0 if rows with an affinity coincide.
+    """
+    degree = affinity.sum(dim=2, keepdim=True)
+    return (y * (degree * y - affinity @ y)).sum(dim=2).mean(dim=1)
