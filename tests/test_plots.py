@@ -11,6 +11,7 @@ from whycluster import plots
 RNG = np.random.default_rng(0)
 NAMES = ["petal width", "petal length", "cost in $", "<b>"]
 GATES = np.array([[1, 0.5, 0.25, 0], [0, 0.5, 0.75, 0]])
+HIERARCHY = np.array([[0, 1, 0.1, 2], [2, 3, 0.2, 2], [4, 5, 0.9, 4]])
 
 DRAWINGS = {
     "embedding": lambda ax: plots.embedding(RNG.normal(size=(9, 2)), [0, 1, -1] * 3, ax=ax),
@@ -22,6 +23,9 @@ DRAWINGS = {
     "seed_scores": lambda ax: plots.seed_scores({"IDC": [1, 2]}, {"IDC": 3}, ax=ax),
     "tree": lambda ax: plots.tree([-1, 0, 0], ["a ≤ 1", "", ""], [-1, 0, 1], [9, 4, 5], ax=ax),
     "silhouette_over_k": lambda ax: plots.silhouette_over_k([2, 3], [0.1, 0.2], ax=ax),
+    "dendrogram": lambda ax: plots.dendrogram(HIERARCHY, [0, 0, 1, 1], ax=ax),
+    "cluster_profile": lambda ax: plots.cluster_profile(GATES, GATES.astype(str), NAMES, ax=ax),
+    "embedding_3d": lambda ax: plots.embedding_3d(np.eye(3), [0, 1, -1], ax=ax),
     "over_epochs": lambda ax: plots.over_epochs({"DEC": [[3, 2]]}, interventions=[1], ax=ax),
     "voronoi": lambda ax: plots.voronoi(RNG.normal(size=(9, 2)), np.eye(2), [0, 1, 1] * 3, ax=ax),
     "uncertainty": lambda ax: plots.uncertainty(RNG.normal(size=(9, 2)), [0, 0.5, 1] * 3, ax=ax),
@@ -48,7 +52,8 @@ def test_every_public_drawing_is_tested():
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_the_given_axes_come_back_and_no_figure_is_made(name):
-    figure, ax = plt.subplots()
+    projection = "3d" if name.endswith("_3d") else None
+    figure, ax = plt.subplots(subplot_kw={"projection": projection})
     assert DRAWINGS[name](ax) is ax
     figure.canvas.draw()
     assert plt.get_fignums() == [figure.number]
@@ -206,6 +211,49 @@ def test_silhouette_marks_the_choice():
     ]
     with pytest.raises(ValueError, match="5 clusters were not tried"):
         plots.silhouette_over_k([2, 3], [0.1, 0.2], chosen=5)
+
+
+def test_silhouette_shows_the_least_accepted():
+    ax = plots.silhouette_over_k([2, 3], [0.1, 0.2], minimum=0.25)
+    assert ax.lines[-1].get_ydata() == [0.25, 0.25]
+    assert texts(ax.get_legend().get_texts()) == ["least accepted"]
+
+
+def test_points_in_space_are_counted_and_need_room():
+    ax = DRAWINGS["embedding_3d"](None)
+    assert texts(ax.get_legend().get_texts()) == [
+        "no cluster (1)",
+        "cluster 0 (1)",
+        "cluster 1 (1)",
+    ]
+    assert ax.get_zlabel() == "component 3"
+    with pytest.raises(ValueError, match="ax is flat; make it with projection='3d'"):
+        plots.embedding_3d(np.eye(3), [0, 1, 1], ax=plt.subplots()[1])
+    with pytest.raises(ValueError, match="give three columns"):
+        plots.embedding_3d(np.zeros((5, 2)), [0] * 5)
+
+
+def test_branches_have_the_colour_of_their_cluster_mixed_ones_none():
+    ax = plots.dendrogram(HIERARCHY, [0, 0, 1, 1])
+    drawn = {to_hex(c.get_edgecolor()[0]): len(c.get_paths()) for c in ax.collections}
+    assert drawn == dict.fromkeys([*plots.cluster_colours(2), plots.NEUTRAL], 1)
+    ticks = {t.get_text(): t.get_color() for t in ax.get_xticklabels()}
+    blue, orange = plots.cluster_colours(2)
+    assert ticks == {"0": blue, "1": blue, "2": orange, "3": orange}
+    cut = plots.dendrogram(HIERARCHY, [0, 0, 0, 1], max_leaves=2).get_xticklabels()
+    assert [(t.get_text(), t.get_color()) for t in cut] == [("(2)", blue), ("(2)", plots.NEUTRAL)]
+    with pytest.raises(ValueError, match=r"a tree of 4 rows and labels of shape \(3,\)"):
+        plots.dendrogram(HIERARCHY, [0, 0, 1])
+
+
+def test_profile_shows_what_matters_first_in_words():
+    words = np.array([["a", "b", "c", "d"], ["e", "f", "g", "h"]])
+    ax = plots.cluster_profile(GATES, words, NAMES, max_features=2)
+    assert texts(ax.get_yticklabels()) == ["petal width", r"cost in \$"]
+    assert texts(ax.texts) == ["a", "e", "c", "g"]
+    assert texts(ax.get_xticklabels()) == ["cluster 0", "cluster 1"]
+    with pytest.raises(ValueError, match=r"texts have shape \(2, 3\) and values \(2, 4\)"):
+        plots.cluster_profile(GATES, words[:, :3], NAMES)
 
 
 def test_faithfulness_curve_refuses_unequal_lengths():

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, TwoSlopeNorm
+from scipy.cluster import hierarchy
 
 # Blue, orange, green, vermilion, pink, sky after Okabe and Ito (2008); wine, olive, indigo, teal
 # after Tol's muted scheme: told apart with any common colour vision, each legible on white.
@@ -100,15 +101,54 @@ def embedding(
             "give two columns and one label per point"
         )
     ax = _axes(ax, 5.6, 4.4)
-    colours = cluster_colours(labels.max() + 1)
-    size = float(np.clip(6000 / len(points), 4, 28))
-    dots = {"s": size, "alpha": 0.75, "linewidths": 0, "rasterized": len(points) > 2000}
-    for k in np.unique(labels):
-        x, y = points[labels == k].T
-        name, colour = (f"cluster {k}", colours[k]) if k >= 0 else ("no cluster", NEUTRAL)
-        ax.scatter(x, y, color=colour, label=f"{name} ({len(x)})", **dots)
-    _legend(ax, markerscale=float(np.sqrt(28 / size)), title="rows in parentheses")
+    _scatter_clusters(ax, points, labels)
     return _finish(ax, *axis_names, grid=None)
+
+
+def embedding_3d(
+    points,
+    labels,
+    *,
+    axis_names: Sequence[str] = ("component 1", "component 2", "component 3"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Rows as points in space, coloured by cluster.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_samples, 3)
+        Coordinates.
+    labels : array-like of int of shape (n_samples,)
+        Clusters from 0; -1 is drawn grey as "no cluster".
+    axis_names : three str
+        What the coordinates are, with unit.
+    ax : Axes, optional
+        One with `projection="3d"`; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Points that are not three columns, not one integer label per point, or flat Axes.
+    """
+    points, labels = np.asarray(points, dtype=float), np.asarray(labels)
+    if points.ndim != 2 or points.shape[1] != 3 or labels.shape != points.shape[:1]:
+        raise ValueError(
+            f"points have shape {points.shape} and labels {labels.shape}; "
+            "give three columns and one label per point"
+        )
+    if ax is None:
+        ax = plt.figure(figsize=(6.4, 4.8), dpi=110).add_subplot(projection="3d")
+    if ax.name != "3d":
+        raise ValueError("ax is flat; make it with projection='3d'")
+    _scatter_clusters(ax, points, labels)
+    for axis, name in zip("xyz", axis_names, strict=True):
+        getattr(ax, f"set_{axis}label")(name, fontsize=FONT, color=INK)
+        ax.tick_params(axis=axis, labelsize=FONT - 2, labelcolor=INK)
+    return ax
 
 
 def gates(
@@ -431,6 +471,7 @@ def silhouette_over_k(
     scores: Sequence[float],
     *,
     chosen: int | None = None,
+    minimum: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Silhouette against the number of clusters, the chosen number marked.
@@ -443,6 +484,8 @@ def silhouette_over_k(
         Mean silhouette of each, in [-1, 1].
     chosen : int, optional
         The number to mark; the one with the best score where it is None.
+    minimum : float, optional
+        Score below which there are no clusters, drawn as a dashed line.
     ax : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -470,9 +513,104 @@ def silhouette_over_k(
     ax.scatter(chosen, best, zorder=3, **ring)
     above = {"xytext": (9, 7), "textcoords": "offset points", "color": PALETTE[3]}
     ax.annotate(f"{chosen} clusters: {best:.2f}", (chosen, best), **above, **HEADING)
+    if minimum is not None:
+        ax.axhline(minimum, color=NEUTRAL, linewidth=1, linestyle="--", label="least accepted")
+        _legend(ax, outside=False)
     ax.set_xticks(tried)
     ax.margins(x=0.12, y=0.18)
     return _finish(ax, "number of clusters", "mean silhouette (-1 to 1)", grid="y")
+
+
+def dendrogram(tree, labels, *, max_leaves: int = 40, ax: Axes | None = None) -> Axes:
+    """The merges of a hierarchy, the branches of each cluster in its colour.
+
+    Parameters
+    ----------
+    tree : array-like of shape (n_rows - 1, 4)
+        As `scipy.cluster.hierarchy.linkage` returns it.
+    labels : array-like of int of shape (n_rows,)
+        Clusters from 0; branches with rows of several are grey.
+    max_leaves : int, at least 2, default=40
+        Branches drawn at the bottom; what lies below them is counted in parentheses.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Not one label per row of the tree.
+    """
+    tree, labels = np.asarray(tree, dtype=float), np.asarray(labels)
+    if labels.shape != (len(tree) + 1,):
+        raise ValueError(f"a tree of {len(tree) + 1} rows and labels of shape {labels.shape}")
+    ax = _axes(ax, 8.0, 3.6)
+    owner = _branch_owner(tree, labels)
+    colours = [*cluster_colours(labels.max() + 1), NEUTRAL]  # -1, the last, owns mixed branches
+    cut = {"p": max_leaves, "truncate_mode": "lastp"}
+    shown = hierarchy.dendrogram(
+        tree, **cut, link_color_func=lambda node: colours[owner[node]], ax=ax
+    )
+    _finish(ax, "row, or number of rows in parentheses", "mean distance merged", grid="y")
+    ax.tick_params(axis="x", length=0, labelrotation=90, labelsize=FONT - 2)
+    for text, node in zip(ax.get_xticklabels(), shown["leaves"], strict=True):
+        text.set_color(colours[owner[node]])
+    return ax
+
+
+def cluster_profile(
+    values,
+    texts,
+    feature_names: Sequence[str],
+    *,
+    max_features: int = 20,
+    label: str = "contribution",
+    ax: Axes | None = None,
+) -> Axes:
+    """What is typical of each cluster, on a ground that says how much it matters.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_clusters, n_features)
+        How much each feature matters to each cluster.
+    texts : array-like of str of shape (n_clusters, n_features)
+        What is typical: a median, the most frequent level.
+    feature_names : sequence of str
+        One line each, the one of largest value in any cluster on top.
+    max_features : int, at least 1, default=20
+        Lines shown.
+    label : str, default="contribution"
+        What the values are, written at the colour bar.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Names or texts that do not fit the values.
+    """
+    values, names = _matrix_and_names(values, feature_names)
+    texts = np.asarray(texts, dtype=object)
+    if texts.shape != values.shape:
+        raise ValueError(f"texts have shape {texts.shape} and values {values.shape}")
+    shown = _strongest(np.abs(values).max(axis=0), max_features)
+    values, texts = values[:, shown].T, texts[:, shown].T
+    ax = _axes(ax, 2.6 + 1.7 * values.shape[1], 1.0 + 0.27 * len(values))
+    image = ax.pcolormesh(values, edgecolors="white", linewidth=1.2, **_colour_scale(values, None))
+    _write_cells(ax, texts, image.to_rgba(values))
+    ax.invert_yaxis()
+    _colour_bar(ax, image, label)
+    _finish(ax, "what is typical of each cluster", "", grid=None, ticks="", frame=False)
+    ax.set_yticks(np.arange(len(shown)) + 0.5, [_short(names[j]) for j in shown])
+    _cluster_ticks(ax, values.shape[1], axis="x")
+    return ax
 
 
 def tree(
@@ -649,11 +787,138 @@ def uncertainty(points, doubt, *, ax: Axes | None = None) -> Axes:
     return _finish(ax, "component 1", "component 2", grid=None)
 
 
+def score_matrix(
+    matrix,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    axis_names: Sequence[str] = ("scored on", "model of"),
+    label: str = "AUROC",
+    ax: Axes | None = None,
+) -> Axes:
+    """Scores as a heat map with the numbers written in: one line per model, one column per place.
+
+    Parameters
+    ----------
+    matrix : array-like of shape (n_rows, n_columns)
+        NaN is left blank.
+    rows, columns : sequence of str
+        Names of the lines and columns.
+    axis_names : pair of str
+        What columns and lines are.
+    label : str, default="AUROC"
+        What the numbers are.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Names that do not fit the matrix.
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.shape != (len(rows), len(columns)):
+        raise ValueError(
+            f"matrix has shape {matrix.shape} for {len(rows)} rows and {len(columns)} columns"
+        )
+    ax = _axes(ax, 1.6 + 0.75 * len(columns), 1.2 + 0.45 * len(rows))
+    image = ax.imshow(matrix, cmap=SEQUENTIAL, aspect="auto")
+    _colour_bar(ax, image, label)
+    middle = np.nanmean([np.nanmin(matrix), np.nanmax(matrix)])
+    for (i, j), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            text = {"color": "white" if value > middle else INK, "fontsize": FONT - 0.5}
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", **text)
+    ax.set_xticks(range(len(columns)), [_short(name) for name in columns])
+    ax.set_yticks(range(len(rows)), [_short(name) for name in rows])
+    return _finish(ax, *axis_names, grid=None, ticks="", frame=False)
+
+
+def compare_importance(
+    importances: Mapping[str, Sequence[float]],
+    feature_names: Sequence[str],
+    *,
+    k: int = 12,
+    ax: Axes | None = None,
+) -> Axes:
+    """Importance of features by several explanations, each as a share of its own total.
+
+    Parameters
+    ----------
+    importances : mapping of name to array-like of shape (n_features,)
+        At least 0. The first one orders the features.
+    feature_names : sequence of str of length n_features
+    k : int, at least 1, default=12
+        Features shown.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Importances that are negative, sum to 0, or do not fit the names.
+    """
+    shares = {name: _share(values, feature_names) for name, values in importances.items()}
+    shown = _strongest(next(iter(shares.values())), k)
+    ax = _axes(ax, 5.4, 0.9 + 0.26 * len(shown))
+    places = np.arange(len(shown))
+    stacked = np.array([share[shown] for share in shares.values()])
+    ax.hlines(places, stacked.min(axis=0), stacked.max(axis=0), color=GRID, linewidth=2)
+    for colour, (name, share) in zip(cluster_colours(len(shares)), shares.items(), strict=True):
+        ax.scatter(share[shown], places, color=colour, s=28, label=name, zorder=3)
+    ax.set_yticks(places, [_short(feature_names[j]) for j in shown])
+    ax.invert_yaxis()
+    ax.set_xlim(left=0)
+    _legend(ax)
+    return _finish(ax, "share of all importance", "", grid="x", ticks="x")
+
+
+def _share(importance, feature_names) -> np.ndarray:
+    """Importances over their sum."""
+    importance = np.asarray(importance, dtype=float)
+    if importance.shape != (len(feature_names),):
+        raise ValueError(
+            f"importances have shape {importance.shape} for {len(feature_names)} feature names"
+        )
+    if importance.min() < 0 or importance.sum() == 0:
+        raise ValueError("importances must be at least 0, and not all 0")
+    return importance / importance.sum()
+
+
 def _further_colour(k: int) -> str:
     """Colour number k beyond the palette: golden-angle steps in hue, two lightnesses."""
     hue = (k * 0.61803398875) % 1
     red, green, blue = colorsys.hls_to_rgb(hue, 0.36 if k % 2 else 0.58, 0.55)
     return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+
+
+def _scatter_clusters(ax, points, labels) -> None:
+    """Dots in the colours of their clusters, with a legend that counts them."""
+    colours = cluster_colours(labels.max() + 1)
+    size = float(np.clip(6000 / len(points), 4, 28))
+    dots = {"s": size, "alpha": 0.75, "linewidths": 0, "rasterized": len(points) > 2000}
+    for k in np.unique(labels):
+        rows = points[labels == k]
+        name, colour = (f"cluster {k}", colours[k]) if k >= 0 else ("no cluster", NEUTRAL)
+        ax.scatter(*rows.T, color=colour, label=f"{name} ({len(rows)})", **dots)
+    _legend(ax, markerscale=float(np.sqrt(28 / size)), title="rows in parentheses")
+
+
+def _branch_owner(tree, labels) -> np.ndarray:
+    """The cluster of every row and merge of a tree, -1 where rows of several meet."""
+    owner = np.full(2 * len(tree) + 1, -1)
+    owner[: len(labels)] = labels
+    for merge, (left, right) in enumerate(tree[:, :2].astype(int), start=len(labels)):
+        owner[merge] = owner[left] if owner[left] == owner[right] else -1
+    return owner
 
 
 def _axes(ax: Axes | None, width: float, height: float) -> Axes:
@@ -716,9 +981,18 @@ def _feature_ticks(ax, names) -> None:
         plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
 
 
-def _cluster_ticks(ax, n_clusters: int) -> None:
-    ax.set_yticks(np.arange(n_clusters) + 0.5, [f"cluster {k}" for k in range(n_clusters)])
-    for text, colour in zip(ax.get_yticklabels(), cluster_colours(n_clusters), strict=True):
+def _write_cells(ax, texts, colours) -> None:
+    """Text in the middle of every cell of a heat map, dark on light cells and light on dark."""
+    luminance = colours[..., :3] @ (0.2126, 0.7152, 0.0722)
+    for (i, j), text in np.ndenumerate(texts):
+        ink = INK if luminance[i, j] > 0.45 else "white"
+        ax.text(j + 0.5, i + 0.5, _short(text), ha="center", va="center", fontsize=7, color=ink)
+
+
+def _cluster_ticks(ax, n_clusters: int, axis: str = "y") -> None:
+    side = ax.yaxis if axis == "y" else ax.xaxis
+    side.set_ticks(np.arange(n_clusters) + 0.5, [f"cluster {k}" for k in range(n_clusters)])
+    for text, colour in zip(side.get_ticklabels(), cluster_colours(n_clusters), strict=True):
         text.set(color=colour, weight="bold")
 
 
