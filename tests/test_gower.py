@@ -71,7 +71,9 @@ class TestAgainstBruteForce:
     @pytest.mark.parametrize("missing", [0.0, 0.2])
     @pytest.mark.parametrize("weights", [None, {"age": 2.5, "job": 0.3, "town": 4.0, "debt": 0.0}])
     @pytest.mark.parametrize("n_others", [None, 40, 23])  # 40: as many rows as X, other rows
-    def test_equal_to_the_loop(self, missing, weights, n_others):
+    @pytest.mark.parametrize("many", [64, 2])  # levels from which on codes are compared
+    def test_equal_to_the_loop(self, missing, weights, n_others, many, monkeypatch):
+        monkeypatch.setattr("whycluster.gower.MANY_LEVELS", many)
         X = mixed(40, missing=missing)
         Y = None if n_others is None else mixed(n_others, seed=1, missing=missing)
         found = gower_distances(X, Y, weights)
@@ -98,8 +100,8 @@ class TestAgainstBruteForce:
 
     @pytest.mark.parametrize("weights", [None, np.arange(1, 10) / 7])
     def test_symmetric_with_a_zero_diagonal_and_within_one(self, weights, monkeypatch):
-        monkeypatch.setattr("whycluster.gower.ROWS_AT_ONCE", 16)
-        D = gower_distances(mixed(60, missing=0.1), weights=weights)
+        monkeypatch.setattr("whycluster.gower.ROWS_AT_ONCE", 77)
+        D = gower_distances(mixed(200, missing=0.1), weights=weights, dtype=np.float64)
         np.testing.assert_array_equal(D, D.T)
         np.testing.assert_array_equal(np.diag(D), 0)
         assert D.min() >= 0
