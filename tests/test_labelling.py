@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from scipy.spatial.distance import cdist
 from sklearn.cluster import OPTICS
 from sklearn.datasets import make_blobs, make_moons
@@ -119,7 +120,7 @@ class TestLabel:
         seed = small.iloc[0]["seed"] % 2**31
         expected = [adjusted_rand_score(y, a.cluster(Z, reach(Z), 2, seed)) for a in FEW.values()]
         assert table["algorithm"].tolist() == list(FEW)
-        assert table["ari"].tolist() == pytest.approx(expected)
+        assert table["ari"].tolist() == pytest.approx(expected, abs=1e-5)
         assert wide(table).shape == (1, 2)
 
     def test_a_failure_is_recorded_and_the_rest_goes_on(self, small):
@@ -134,8 +135,9 @@ class TestLabel:
         table = label(small.iloc[:1], algorithms=FEW, with_indices=True)
         assert {"silhouette", "Calinski-Harabasz", "Davies-Bouldin", "Dunn"} <= set(table)
 
-    def test_processes_change_nothing(self, small):
-        one, two = (label(small, algorithms=FEW, n_jobs=n) for n in (1, 2))
+    def test_workers_change_nothing(self, small):
+        with parallel_config(backend="threading"):
+            one, two = (label(small, algorithms=FEW, n_jobs=n) for n in (1, 2))
         pd.testing.assert_frame_equal(one.drop(columns="seconds"), two.drop(columns="seconds"))
 
     def test_a_longer_manifest_adds_to_the_file(self, small, tmp_path, monkeypatch):

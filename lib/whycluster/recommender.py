@@ -86,8 +86,8 @@ class ClustRecNet(BaseEstimator):
     batch_size : int, default=32
         Data sets per step.
     learning_rate, weight_decay : float, default=2e-3, 1e-2
-        Published: see `PUBLISHED`. Adam with decoupled weight decay for the set network; with an L2 penalty, as published, for
-        the others.
+        Published: see `PUBLISHED`. Adam with decoupled weight decay for the set network; with an
+        L2 penalty, as published, for the others.
     random_state : int, RandomState or None, default=None
     device : str, default="auto"
     n_jobs : int, default=1
@@ -367,9 +367,14 @@ class ClustRecNet(BaseEstimator):
     # Judging a table
 
     def _check_table(self, X) -> np.ndarray:
+        shape = np.shape(X)
+        if len(shape) != 2 or shape[0] < MIN_ROWS:
+            raise ValueError(
+                f"X has shape {shape}; a table of {MIN_ROWS} rows or more is needed to recommend"
+            )
+        if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OSU":
+            raise ValueError("X holds text; encode it first, as whycluster.table.TableEncoder does")
         X_ = validation.check_rows(BaseEstimator(), X).astype(np.float64)
-        if len(X_) < MIN_ROWS:
-            raise ValueError(f"X has {len(X_)} row(s); at least {MIN_ROWS} are needed to recommend")
         if np.ptp(X_, axis=0).max() == 0:
             raise ValueError(f"all {X_.shape[1]} columns are constant; there is nothing to cluster")
         return X_
