@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
@@ -298,3 +299,22 @@ class TestClusteringInThePlane:
     def test_what_cannot_be_drawn_is_refused(self, draw, message):
         with pytest.raises(ValueError, match=message):
             draw()
+
+
+def test_stacked_counts_end_where_the_sum_of_the_line_is():
+    table = pd.DataFrame({"hit": [3, 1], "miss": [2, 0]}, index=["a", "b"])
+    ax = plots.stacked_counts(table)
+    assert [bar.get_x() + bar.get_width() for bar in ax.containers[1]] == [5, 1]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["hit", "miss"]
+    with pytest.raises(ValueError, match="counts hold -1"):
+        plots.stacked_counts(-table.loc[["b"]])
+
+
+def test_a_learning_curve_has_a_point_per_size():
+    ax = plots.learning_curve([10, 100], {"test": [0.5, 0.7]}, published=0.8)
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["10", "100"]
+    curve, line = ax.get_lines()
+    assert list(curve.get_ydata()) == [0.5, 0.7]
+    assert set(line.get_ydata()) == {0.8}
+    with pytest.raises(ValueError, match="1 scores of 'test' for 2 sizes"):
+        plots.learning_curve([10, 100], {"test": [0.5]})

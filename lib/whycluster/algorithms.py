@@ -16,7 +16,7 @@ Bakhtyari et al. (2026), ClustRecNet, IEEE Access.
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import (
     DBSCAN,
     HDBSCAN,
+    OPTICS,
     AgglomerativeClustering,
     Birch,
     KMeans,
@@ -193,6 +194,11 @@ def _optics(Z, _random_state, min_samples, xi, min_cluster_size):
     return labels
 
 
+def _plain_optics(Z, _random_state, min_samples, xi, min_cluster_size):
+    smallest = max(2, int(min_cluster_size * len(Z)))
+    return OPTICS(min_samples=min_samples, xi=xi, min_cluster_size=smallest).fit_predict(Z)
+
+
 def order_rows(Z: np.ndarray, min_samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Order rows so that each follows those it is most reachable from (OPTICS, unlimited radius).
 
@@ -261,3 +267,10 @@ ALGORITHMS = {
     )
 }
 NAMES = tuple(ALGORITHMS)
+
+# The plain way: as many starts as published, and scikit-learn's own ordering in OPTICS.
+THOROUGH = ALGORITHMS | {
+    "k-means": replace(ALGORITHMS["k-means"], settings={"n_init": 100}),
+    "k-medians": replace(ALGORITHMS["k-medians"], settings={"n_init": 100}),
+    "OPTICS": replace(ALGORITHMS["OPTICS"], run=_plain_optics),
+}

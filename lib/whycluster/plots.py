@@ -881,6 +881,88 @@ def compare_importance(
     return _finish(ax, "share of all importance", "", grid="x", ticks="x")
 
 
+def stacked_counts(table, *, label: str = "data sets", ax: Axes | None = None) -> Axes:
+    """How often each thing happened, line by line: one bar per line, one colour per column.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_lines, n_kinds)
+        Counts, at least 0; the index names the lines, the columns what is counted.
+    label : str, default="data sets"
+        What is counted.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Negative counts.
+    """
+    counts = np.asarray(table, dtype=float)
+    if counts.min() < 0:
+        raise ValueError(f"counts hold {counts.min():g}; they are at least 0")
+    ax = _axes(ax, 6.4, 0.9 + 0.28 * len(counts))
+    lines = np.arange(len(counts))
+    ends = counts.cumsum(axis=1)
+    for kind, colour in enumerate(cluster_colours(counts.shape[1])):
+        width, left = counts[:, kind], ends[:, kind] - counts[:, kind]
+        ax.barh(lines, width, 0.7, left, color=colour, label=str(table.columns[kind]))
+    ax.set_yticks(lines, [_short(name) for name in table.index])
+    ax.invert_yaxis()
+    _legend(ax)
+    return _finish(ax, label, "", grid="x", ticks="x")
+
+
+def learning_curve(
+    sizes: Sequence[int],
+    scores: Mapping[str, Sequence],
+    published: float | None = None,
+    *,
+    size_name: str = "training data sets",
+    score_name: str = "micro F1",
+    ax: Axes | None = None,
+) -> Axes:
+    """Scores against the number of examples learnt from, on a logarithmic axis.
+
+    Parameters
+    ----------
+    sizes : sequence of int, length n_sizes
+    scores : mapping of str to array-like of shape (n_sizes,)
+        By what was scored.
+    published : float, optional
+        A published score, as a dashed line.
+    size_name, score_name : str
+        Names of the axes.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Scores that do not fit the sizes.
+    """
+    ax = _axes(ax, 5.4, 3.4)
+    for (name, values), colour in zip(scores.items(), cluster_colours(len(scores)), strict=True):
+        if len(values) != len(sizes):
+            raise ValueError(f"{len(values)} scores of {name!r} for {len(sizes)} sizes")
+        ax.plot(sizes, values, color=colour, marker="o", markersize=4, linewidth=1.4, label=name)
+    if published is not None:
+        ax.axhline(published, color=NEUTRAL, linewidth=1.0, linestyle="--", label="published")
+    ax.set_xscale("log")
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
+    _legend(ax)
+    return _finish(ax, size_name, score_name)
+
+
 def _share(importance, feature_names) -> np.ndarray:
     """Importances over their sum."""
     importance = np.asarray(importance, dtype=float)

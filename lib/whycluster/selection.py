@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.metrics import calinski_harabasz_score, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from whycluster.algorithms import Algorithm, reach
+from whycluster.algorithms import ALGORITHMS, Algorithm, reach
 
 CANDIDATES = tuple(range(2, 16))  # as published
 INDICES = {"silhouette": silhouette_score, "Calinski-Harabasz": calinski_harabasz_score}
@@ -87,3 +87,30 @@ def cluster(
     labels = algorithm.cluster(Z[drawn], reach(Z[drawn]), n_clusters, random_state)
     _, nearest = NearestNeighbors(n_neighbors=1).fit(Z[drawn]).kneighbors(Z)
     return labels[nearest[:, 0]]
+
+
+def cluster_by_all(Z: np.ndarray, index: str = "silhouette", **options) -> dict[str, np.ndarray]:
+    """Cluster a table by each of the ten algorithms, without labels.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_samples, n_features)
+        Standardised.
+    index : {"silhouette", "Calinski-Harabasz"}, default="silhouette"
+        What each number of clusters is chosen by.
+    **options
+        As for `score_n_clusters`.
+
+    Returns
+    -------
+    dict of str to ndarray of int of shape (n_samples,)
+        Clusters by algorithm.
+    """
+    found = {}
+    for name, algorithm in ALGORITHMS.items():
+        k = None
+        if algorithm.takes_n_clusters:
+            scores = score_n_clusters(Z, algorithm, index, **options)
+            k = int(scores.idxmax())
+        found[name] = cluster(Z, algorithm, k)
+    return found
