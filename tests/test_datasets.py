@@ -7,6 +7,7 @@ import http.server
 import io
 import os
 import socket
+import tarfile
 import threading
 import zipfile
 from pathlib import Path
@@ -22,7 +23,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from whycluster import datasets
 from whycluster.datasets import __main__ as command
-from whycluster.datasets import files, registry
+from whycluster.datasets import files, readers, registry
 from whycluster.datasets.unix_compress import decompress
 
 SAMPLES = Path(__file__).parent / "data_samples"
@@ -76,6 +77,17 @@ CLASS_COUNTS = {
     "breast-cancer": [212, 357],
     "digits": [178, 182, 177, 183, 181, 182, 181, 179, 174, 180],
     "idc-synthetic": [800] * 4,
+    "topics": [150] * 4,
+    "ag-news": [1900] * 4,
+    "ag-news-4000": [1000] * 4,
+    "ag-news-short": [2000] * 4,
+    "dbpedia": [1000] * 14,
+    "20newsgroups": [799, 973, 985, 982, 963, 988, 975, 990, 996, 994, 999, 991, 984, 990, 987]
+    + [997, 910, 940, 775, 628],
+    "yahoo-answers": [1000] * 10,
+    "stackoverflow": [1000] * 20,
+    "search-snippets": [1500, 1500, 2210, 2660, 370, 1180, 1500, 1420],
+    "biomedical": [1000] * 20,
 }
 
 
@@ -559,6 +571,108 @@ def test_no_two_names_are_alike():
 
 def test_every_name_has_class_counts_to_test():
     assert set(CLASS_COUNTS) == set(registry.names())
+
+
+# ---------------------------------------------------------------------------------------- documents
+
+
+def as_tar(path, mode, **members):
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name.replace("__", "/"))
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_documents_join_their_columns_and_name_their_classes(tmp_path):
+    path = tmp_path / "news.csv"
+    path.write_text('"2","A title","Some ""text"", NA"\n"1","NA",""\n')
+    columns = ["class", "title", "description"]
+    features, target = readers.read_documents(
+        [path], columns=columns, text=columns[1:], target="class", classes=["World", "Sports"]
+    )
+    assert features["text"].tolist() == ['A title Some "text", NA', "NA"]
+    assert target.tolist() == ["Sports", "World"]
+
+
+def test_documents_of_an_archive_are_sampled_class_by_class(tmp_path):
+    lines = "".join(f'"{k}","text {k} {i}"\n' for i in range(5) for k in (1, 2)).encode()
+    path = as_tar(tmp_path / "a.tar.gz", "w:gz", folder__test=lines)
+    options = dict(columns=["class", "text"], text=["text"], target="class", rows_per_class=2)
+    drawn = [
+        readers.read_documents([path], member="folder/test", random_state=seed, **options)
+        for seed in (0, 0, 1)
+    ]
+    assert [class_counts(target) for _, target in drawn] == [[2, 2]] * 3
+    assert drawn[0][0].equals(drawn[1][0])
+    assert not drawn[0][0].equals(drawn[2][0])
+    for features, target in drawn:
+        assert [int(text.split()[1]) for text in features["text"]] == target.tolist()
+
+
+def test_unquoted_documents_keep_their_quotes(tmp_path):
+    path = tmp_path / "short"
+    path.write_text('3\tthe "best" of\t\n')
+    features, _ = readers.read_documents(
+        [path],
+        columns=["class", "text"],
+        text=["text"],
+        target="class",
+        separator="\t",
+        is_quoted=False,
+    )
+    assert features["text"].tolist() == ['the "best" of']
+
+
+def test_folders_of_an_archive_are_classes_and_the_training_part_comes_first(tmp_path):
+    path = as_tar(
+        tmp_path / "a.tar.xz",
+        "w:xz",
+        test__b__1=b"new",
+        train__b__2="caf\xe9".encode("latin-1"),
+        train__a__9=b"first",
+        readme=b"",
+    )
+    features, target = readers.read_folders([path], folders=["train", "test"], encoding="latin-1")
+    assert features["text"].tolist() == ["first", "caf\xe9", "new"]
+    assert target.tolist() == ["a", "b", "b"]
+
+
+def test_a_copy_packed_differently_may_be_supplied(tmp_path, monkeypatch):
+    content = gzip.compress(b"3\ta text\n", mtime=0)
+    entry = registry.find("stackoverflow")
+    digest = hashlib.sha256(content).hexdigest()
+    copy = dataclasses.replace(entry.files[0].copies[0], checksum=f"sha256:{digest}")
+    file = dataclasses.replace(entry.files[0], copies=(copy,))
+    monkeypatch.setitem(registry.ENTRIES, entry.name, dataclasses.replace(entry, files=(file,)))
+    path = tmp_path / copy.path
+    path.parent.mkdir()
+    path.write_bytes(content)
+    monkeypatch.setenv(files.VARIABLE, os.fspath(tmp_path))
+    assert datasets.load("stackoverflow").features["text"].tolist() == ["a text"]
+    path.write_bytes(content + b"x")
+    with pytest.raises(ValueError, match=r"stackoverflow_true_text\.gz is damaged"):
+        datasets.load("stackoverflow")
+
+
+def test_topic_texts_speak_mostly_of_their_topic():
+    texts, topic, words = datasets.make_topic_texts(400, random_state=0)
+    said = pd.DataFrame(
+        {name: texts.str.count(rf"(?i)\b(?:{'|'.join(w)})\b") for name, w in words.items()}
+    )
+    assert (said.idxmax(axis=1) == topic.astype(str)).mean() > 0.85
+    own = sum(said[name][topic == name].sum() for name in words)
+    assert own / said.to_numpy().sum() == pytest.approx(0.45 / 0.55, abs=0.02)
+    assert topic.value_counts().tolist() == [100] * 4
+    assert sum(map(len, words.values())) == len(set().union(*words.values())) == 64
+
+
+@pytest.mark.parametrize("arguments", [{"n_texts": 3}, {"n_words": 0}])
+def test_impossible_texts_are_refused(arguments):
+    with pytest.raises(ValueError, match="give at least 4 texts") as caught:
+        datasets.make_topic_texts(**arguments)
+    assert_one_line(caught)
 
 
 # ------------------------------------------------------------------------------------- the command

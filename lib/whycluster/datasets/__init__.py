@@ -6,5 +6,6 @@
 from whycluster.datasets.loading import Dataset, load
 from whycluster.datasets.registry import names
 from whycluster.datasets.synthetic import make_idc_synthetic
+from whycluster.datasets.topics import make_topic_texts
 
-__all__ = ["Dataset", "load", "make_idc_synthetic", "names"]
+__all__ = ["Dataset", "load", "make_idc_synthetic", "make_topic_texts", "names"]

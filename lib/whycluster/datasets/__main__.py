@@ -8,7 +8,7 @@ import sys
 from whycluster.datasets import files, registry
 from whycluster.datasets.registry import Entry
 
-EMBEDDED = {"sklearn": "scikit-learn", "generated": "generated"}
+EMBEDDED = {"sklearn": "scikit-learn", "generated": "generated", "topics": "generated"}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -51,8 +51,9 @@ def locate(file: File) -> tuple[str, Path] | None:
 
 
 def is_intact(path: Path, file: File) -> bool:
-    """Whether the bytes at `path` have the checksum of `file`."""
-    return pooch.file_hash(str(path), alg=_algorithm(file)) == _digest(file)
+    """Whether the bytes at `path` have the checksum of `file`, or that of a copy of it."""
+    known = (file, *file.copies)
+    return any(pooch.file_hash(str(path), alg=_algorithm(f)) == _digest(f) for f in known)
 
 
 def cache_folder() -> Path:
@@ -64,10 +65,10 @@ def _supplied(file: File) -> Path | None:
     folder = os.environ.get(VARIABLE)
     if not folder:
         return None
-    path = Path(folder).expanduser() / file.path
     if not Path(folder).expanduser().is_dir():
         raise FileNotFoundError(f"{VARIABLE}={folder} is not a folder; correct it or unset it")
-    return path if path.is_file() else None
+    paths = (Path(folder).expanduser() / known.path for known in (file, *file.copies))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _fetch_cached(file: File) -> Path:

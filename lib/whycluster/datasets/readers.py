@@ -5,8 +5,10 @@ The keyword arguments of a reader are the keys that registry.toml may set for it
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import xlrd
 from sklearn.utils import check_random_state
 
 from whycluster.datasets.synthetic import make_idc_synthetic
+from whycluster.datasets.topics import make_topic_texts
 from whycluster.datasets.unix_compress import decompress
 
 Table = tuple[pd.DataFrame, pd.Series]
@@ -158,6 +161,65 @@ def read_generated(
     return features, target
 
 
+def read_documents(
+    paths: Sequence[Path],
+    *,
+    columns: Sequence[str],
+    text: Sequence[str],
+    target: str,
+    separator: str = ",",
+    member: str | None = None,
+    is_quoted: bool = True,
+    classes: Sequence[str] | None = None,
+    rows_per_class: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> Table:
+    """Delimited text without a header, its `text` columns joined to one column of documents.
+
+    `member` is the file inside a tar archive. `classes` names the labels in their order.
+    """
+    table = pd.read_csv(
+        _member(paths[0], member) if member else paths[0],
+        sep=separator,
+        names=columns,
+        usecols=range(len(columns)),
+        header=None,
+        quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE,
+        keep_default_na=False,
+    )
+    labels = table[target].to_numpy()
+    if rows_per_class:
+        table = table.iloc[_sample_rows(labels, rows_per_class, random_state)]
+    named = dict(zip(np.unique(labels), classes, strict=True)) if classes else None
+    first, *others = (table[column].astype(str) for column in text)
+    documents = (first.str.cat(others, sep=" ") if others else first).str.strip()
+    return _documents(documents), _target(table[target], target, named)
+
+
+def read_folders(paths: Sequence[Path], *, folders: Sequence[str], encoding: str) -> Table:
+    """Tar archive with a file per document, in FOLDER/CLASS/FILE; folder after folder."""
+    found = []
+    with tarfile.open(paths[0]) as archive:
+        for member in archive:
+            parts = member.name.split("/")
+            if member.isfile() and parts[0] in folders:
+                text = archive.extractfile(member).read().decode(encoding)
+                found.append((folders.index(parts[0]), *parts[1:], text))
+    found.sort(key=lambda entry: entry[:3])
+    texts = pd.Series([text for *_, text in found], dtype=str)
+    return _documents(texts), pd.Series(
+        [name for _, name, *_ in found], name="group", dtype="category"
+    )
+
+
+def read_topics(
+    paths: Sequence[Path], *, random_state: int | np.random.RandomState | None
+) -> Table:
+    """Texts about four topics, drawn word by word."""
+    texts, topic, _ = make_topic_texts(random_state=random_state)
+    return texts.to_frame(), topic
+
+
 READERS = {
     "text": read_text,
     "xls": read_xls,
@@ -168,7 +230,20 @@ READERS = {
     "hdf5": read_hdf5,
     "sklearn": read_sklearn,
     "generated": read_generated,
+    "documents": read_documents,
+    "folders": read_folders,
+    "topics": read_topics,
 }
+
+
+def _documents(texts: pd.Series) -> pd.DataFrame:
+    return texts.rename("text").reset_index(drop=True).to_frame()
+
+
+def _member(path: Path, name: str) -> io.BytesIO:
+    """Content of a file in a tar archive."""
+    with tarfile.open(path) as archive:
+        return io.BytesIO(archive.extractfile(name).read())
 
 
 def _opened(path: Path) -> Path | io.BytesIO:

