@@ -118,7 +118,8 @@ class GowerClustering(
     medoid_agreement_ : float
         Share of the rows learned from that lie nearest to the medoid of their own cluster.
     contributions_ : ndarray of shape (n_clusters_, n_features)
-        Mean absolute contributions of the rows of each cluster; see `explain`.
+        Mean contributions of the rows of each cluster, see `explain`. Signed: a column in which
+        rows lie as often nearer to another medoid as to their own sets no cluster apart.
     sample_indices_ : ndarray of shape (n_learned,)
         Rows of X that were learned from.
     rows_ : ndarray of shape (n_learned, n_features)
@@ -258,7 +259,7 @@ class GowerClustering(
         Column j contributes `mean_{k != a} d_j(x, m_k) - d_j(x, m_a)`, in units of Gower distance,
         where a is the cluster of the row and d_j the share of the column in the distance. The
         contributions of a row add up, exactly, to its mean distance to the other medoids minus that
-        to its own: a negative sum marks a row that its cluster holds by other rows than the medoid.
+        to its own. It is negative for a row that other rows than the medoid hold in its cluster.
 
         Parameters
         ----------
@@ -267,8 +268,8 @@ class GowerClustering(
         Returns
         -------
         Explanation
-            Of kind "contribution"; all zeros where there is one cluster. Clusters and the whole are
-            explained by the rows learned from, see `contributions_`.
+            Of kind "contribution"; all zeros where there is one cluster. Clusters are explained by
+            `contributions_`, the whole by their mean over the rows learned from.
         """
         rows = self._encode(X)
         sample = self._contributions(rows, self._answer(rows))
@@ -407,8 +408,8 @@ class GowerClustering(
         nearest = distances[:, positions].argmin(axis=1)
         self.medoid_agreement_ = float((nearest == labels).mean())
         values = self._contributions(self.rows_, labels)
-        why = Explanation.from_samples(values, labels, self.n_clusters_, kind="contribution")
-        self.contributions_ = np.array(why.cluster)
+        groups = [values[labels == k].mean(axis=0) for k in range(self.n_clusters_)]
+        self.contributions_ = np.array(groups)
 
     def _judge(self) -> str:
         if self.n_clusters_ > 1:
