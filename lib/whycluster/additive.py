@@ -8,6 +8,8 @@ evaluated at once.
 Upadhya, Cohen (2024). NeurCAM: Interpretable Neural Clustering via Additive Models.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -81,12 +83,7 @@ class _SumOfShapes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, s, w1, b1, w2, b2, v) -> Tensor:
-        ctx.n_rows = _rows_at_once(s, w2)
-        hidden, logits = [], []
-        for part in s.split(ctx.n_rows, dim=1):
-            h = torch.baddbmm(b2, _first(part, w1, b1), w2).relu_()
-            logits.append(h.view(len(s), part.shape[1], -1) @ v)
-            hidden.append(h)
+        hidden, logits = zip(*_in_pieces(s, w1, b1, w2, b2, v), strict=True)
         ctx.save_for_backward(s, w1, b1, w2, b2, v, *hidden)
         return torch.cat(logits, dim=1)
 
@@ -95,7 +92,8 @@ class _SumOfShapes(torch.autograd.Function):
         s, w1, b1, w2, b2, v, *hidden = ctx.saved_tensors
         dw1, db1, dw2, db2, dv = map(torch.zeros_like, (w1, b1, w2, b2, v))
         ds = []
-        parts = zip(s.split(ctx.n_rows, 1), hidden, grad.split(ctx.n_rows, 1), strict=True)
+        n_rows = _rows_at_once(s, w2)
+        parts = zip(s.split(n_rows, 1), hidden, grad.split(n_rows, 1), strict=True)
         for part, h, g in parts:
             first = _first(part, w1, b1)
             dv.baddbmm_(h.view(len(s), part.shape[1], -1).mT, g)
@@ -107,6 +105,13 @@ class _SumOfShapes(torch.autograd.Function):
             db1 += dh.sum(dim=1, keepdim=True)
             ds.append((dh @ w1.mT).view_as(part))
         return torch.cat(ds, dim=1), dw1, db1, dw2, db2, dv
+
+
+def _in_pieces(s, w1, b1, w2, b2, v) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the second hidden layer and the logits of a few rows at a time."""
+    for part in s.split(_rows_at_once(s, w2), dim=1):
+        h = torch.baddbmm(b2, _first(part, w1, b1), w2).relu_()
+        yield h, h.view(len(s), part.shape[1], -1) @ v
 
 
 def _rows_at_once(s: Tensor, w2: Tensor) -> int:
@@ -164,7 +169,10 @@ class StackedShapes(nn.Module):
 
     def forward(self, x: Tensor, temperature: float) -> Tensor:
         """Map rows (n_models, batch, n_features) to logits (n_models, batch, n_clusters)."""
-        return _SumOfShapes.apply(self.select(x, temperature), *self._weights())
+        s, weights = self.select(x, temperature), self._weights()
+        if torch.is_grad_enabled():
+            return _SumOfShapes.apply(s, *weights)
+        return torch.cat([logits for _, logits in _in_pieces(s, *weights)], dim=1)
 
     def select(self, x: Tensor, temperature: float) -> Tensor:
         """Return s(x) of shape (n_models, batch, n_channels, order): Eqs. (9), (13).

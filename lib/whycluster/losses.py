@@ -242,23 +242,6 @@ def fuzzy_clustering_loss(log_w: Tensor, distances: Tensor, fuzziness: float) ->
     return ((fuzziness * log_w).exp() * distances).sum(dim=-1).mean(dim=-1)
 
 
-def membership_divergence(target: Tensor, log_w: Tensor) -> Tensor:
-    """Mean over rows of KL(w* ‖ w), Eq. (16) of NeurCAM.
-
-    Parameters
-    ----------
-    target : Tensor of shape (n_models, batch, n_clusters)
-        w*, rows sum to one.
-    log_w : Tensor of shape (n_models, batch, n_clusters)
-        Logarithms of w.
-
-    Returns
-    -------
-    Tensor of shape (n_models,)
-    """
-    return (torch.xlogy(target, target) - target * log_w).sum(dim=-1).mean(dim=-1)
-
-
 def spectral_loss(y: Tensor, affinity: Tensor) -> Tensor:
     """Mean over rows of ½ Σ_j W_ij ‖y_i - y_j‖², the loss of SpectralNet.
 

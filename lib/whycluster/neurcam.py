@@ -22,38 +22,142 @@ m, γ            ``fuzziness``, ``kl_weight``
 
 Deviations from the paper
 -------------------------
+1. The centres are held where k-means put them for the first half of the warm-up. Free from the
+   start, they all drift to the mean before the network has learnt anything, and one cluster takes
+   every row. Of ten single runs on planted clusters (tests/test_neurcam.py, at 200 epochs of
+   warm-up) six ended so, none with the centres held.
+2. Gates have a learning rate of their own, five times that of the rest: on the same data five of
+   ten single runs then select the planted features, against three with equal rates.
+3. Both terms of Eq. (17) are means over rows, and squared distances are in units of the total
+   variance of the representation. γ then means the same in any unit and for any number of
+   dimensions; in Eq. (17) as printed the KL term is lost for 768 dimensions and rules for 2. The
+   released code divides the clustering loss by the number of clusters instead.
+4. Temperatures fall over a fixed number of epochs, geometrically from 1 to 1e-5 (ε is 0.977 for
+   500 epochs). Then every gate is one-hot, exactly, by Eq. (8); the released code may stop with
+   gates still soft.
+5. Learning rates decay per epoch and per model of the stack, and start anew in each phase. The
+   released code counts batches, so that the rate is next to zero before gates are annealed.
+6. Shape functions of a channel sum to zero over the clusters: a function added to all clusters
+   changes no membership, so that without this the graphs would not be determined. The biases of
+   the basis network's output and of the channels are one intercept.
 """
 
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+from tqdm.auto import tqdm
 
-from whycluster import losses
+from whycluster import additive, losses
 from whycluster.additive import StackedShapes
-from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator, evaluate
+from whycluster.explanation import Explanation
+from whycluster.shapes import N_VALUES, Terms, knots, shares, tabulate
+from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
 from whycluster.streams import Streams
 from whycluster.training import History, Plateau, resolve_device, train
-from whycluster.validation import check_fit, check_representation
+from whycluster.validation import check_fit, check_predict, check_representation
+
+_COLDEST = 1e-5  # last temperature of a gate before it is made one-hot
+_READ_ROWS = 20_000  # rows that centring, purification and importance are measured on, at most
+_PAIR_POINTS = 33  # evenly spaced points along each side of an exported pair, beside its knots
 
 
 class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, StackedEstimator):
-    """Neural clustering with additive, sparse explanations.
+    """Neural clustering by a sum of shape functions, each of one feature or of a pair.
+
+    Expects features of comparable scale: standardise them first.
 
     Parameters
     ----------
     n_clusters : int, default=8
     n_shapes : int or None, default=None
-        Shape functions of one feature (C), at most n_features. None: n_features.
+        Shape functions of one feature (C), 0 to n_features. Several may select the same feature,
+        so this bounds the number of features used. None: n_features.
     n_pairs : int, default=0
-        Shape functions of two features (P of Neur2CAM).
+        Shape functions of two features (P of Neur2CAM), 0 to the number of pairs.
+    fuzziness : float, at least 1, default=1.05
+        m of Eq. (15). Paper: 1.05 for tables, 1.025 for text.
+    hidden_units, n_bases : int, default=128, 64
+        Widths of the two hidden layers of the basis network, and of its output (B).
+    warmup_epochs : int, default=2000
+        Epochs at temperature 1, at most; centres are free from half of them on.
+    anneal_epochs : int, default=500
+        Epochs in which the temperature of the gates of pairs falls; then as many for the others.
+    max_epochs : int, default=5000
+        Epochs in all, at most (E_total of Algorithm 1).
+    patience : int, default=100
+        Epochs without a lower training loss after which warm-up and final phase end early.
+    decay_patience : int, default=25
+        Epochs without a lower training loss after which the learning rate is halved.
+    batch_size : int, default=512
+        Rows per step; all rows when there are fewer.
+    learning_rate, gate_learning_rate : float, default=2e-3, 1e-2
+        Adam, for the shape functions and centres; for the selection gates.
+    clustering_weight : float, default=1
+        Weight of Eq. (15) after the warm-up. 0 ablates it ("No CL" of Table 3).
+    kl_weight : float, default=0.1
+        γ of Eq. (17). 0 ablates the divergence ("No KL" of Table 3).
+    n_init : int, default=5
+        Restarts; the one of lowest inertia is kept, as in the paper (Sec. 5.1).
+    random_state : int, RandomState or None, default=None
+    device : str, default="auto"
+    precision : {"highest", "high", "medium"}, default="highest"
+        Float32 matrix products, see `torch.set_float32_matmul_precision`.
+    checkpoint : path or None, default=None
+        Folder for finished phases: a fit that was cut off resumes after the last of them.
+    verbose : int, default=0
+        1: a progress bar in fit and in prediction.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,)
+    cluster_centers_ : ndarray of shape (n_clusters, n_dimensions)
+        The learnt centres, in the representation.
+    inertia_ : float
+        Sum of squared distances of the rows to the centre of their cluster, Eq. (22).
+    restart_inertia_ : ndarray of shape (n_init,)
+    selected_features_ : ndarray of str
+        Names of the features that shape functions of one feature read, in the order of the table.
+    selected_pairs_ : ndarray of str of shape (n_selected, 2)
+        Names of the pairs that shape functions of two features read.
+    importances_ : dict of str to float
+        Mean absolute area under the shape graph, in logits, by term, largest first. Pairs are
+        called "a × b"; each of their features has a term of its own, which purification fills.
+    intercept_ : ndarray of shape (n_clusters,)
+        Logits where every term is zero, its mean over the data.
+    n_iter_ : int
+        Epochs trained.
+    history_ : dict of str to ndarray
+        "phase/loss": per-epoch means.
+    fit_seconds_ : float
+        Time that the phases took, for all models of the stack together, also when they were
+        restored from a checkpoint.
+
+    References
+    ----------
+    Upadhya and Cohen (2024); Lengerich et al. (2020), Purifying Interaction Effects with the
+    Functional ANOVA; Lou et al. (2013), Accurate Intelligible Models with Pairwise Interactions.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> X, _ = make_blobs(90, n_features=2, centers=[[0, 0], [4, 0], [8, 0]], random_state=0)
+    >>> X = pd.DataFrame(X, columns=["width", "noise"])
+    >>> neurcam = NeurCAM(3, n_shapes=1, hidden_units=16, n_bases=8, warmup_epochs=120,
+    ...                   anneal_epochs=30, max_epochs=200, n_init=2, random_state=0).fit(X)
+    >>> neurcam.selected_features_.tolist()
+    ['width']
     """
 
+    # n_clusters is checked against the data
     _parameter_constraints = {  # noqa: RUF012
         "n_shapes": [Interval(Integral, 0, None, closed="left"), None],
         "n_pairs": [Interval(Integral, 0, None, closed="left")],
@@ -67,11 +171,13 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         "decay_patience": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 3, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "gate_learning_rate": [Interval(Real, 0, None, closed="neither")],
         "clustering_weight": [Interval(Real, 0, None, closed="left")],
         "kl_weight": [Interval(Real, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions({"highest", "high", "medium"})],
     }
+    _sources = (additive.__file__,)
 
     def __init__(
         self,
@@ -89,8 +195,9 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         decay_patience=25,
         batch_size=512,
         learning_rate=2e-3,
+        gate_learning_rate=1e-2,
         clustering_weight=1.0,
-        kl_weight=1.0,
+        kl_weight=0.1,
         n_init=5,
         random_state=None,
         device="auto",
@@ -111,6 +218,7 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         self.decay_patience = decay_patience
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.gate_learning_rate = gate_learning_rate
         self.clustering_weight = clustering_weight
         self.kl_weight = kl_weight
         self.n_init = n_init
@@ -130,11 +238,17 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         y : None
             Ignored.
         representation : array-like of shape (n_samples, n_dimensions), optional
-            The same rows where distances are taken. `X` if not given.
+            The same rows where distances to the centres are taken. `X` if not given.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If `X` or `representation` has missing or infinite values or they differ in rows; too
+            few distinct rows, only constant columns, or more shape functions than can be.
         """
         self._fit_stack(X, [self], representation=representation)
         return self
@@ -148,8 +262,103 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         return torch.softmax(torch.from_numpy(self.transform(X)), dim=1).numpy()
 
     def transform(self, X) -> np.ndarray:
-        """Return the logits of Eq. (12), shape (n_samples, n_clusters)."""
-        return self._evaluate(X)["logits"]
+        """Return the logits of Eq. (12), shape (n_samples, n_clusters); rows sum to zero."""
+        check_is_fitted(self)
+        return self._logits(check_predict(self, X))
+
+    def explain(self, X) -> Explanation:
+        """Say what each feature adds to the logit of the row's cluster.
+
+        A pair's purified contribution is split evenly between its two features, as Shapley values
+        split what two have in common. Clusters and the whole are explained by mean absolute
+        contributions.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Explanation
+            Of kind "contribution".
+        """
+        check_is_fitted(self)
+        X_ = check_predict(self, X)
+        terms = self._terms
+        labels, parts = self._logits(X_).argmax(axis=1), []
+        for start, contributions in self._read(X_):
+            own = labels[start : start + len(contributions), None, None]
+            parts.append(np.take_along_axis(contributions, own, axis=2)[..., 0])
+        split = np.zeros((len(terms.terms), self.n_features_in_))
+        for t, features in enumerate(terms.terms):
+            split[t, list(features)] = 1 / len(features)
+        sample = np.concatenate(parts) @ split
+        names = getattr(self, "feature_names_in_", None)
+        return Explanation.from_samples(sample, labels, self.n_clusters, names, "contribution")
+
+    def contributions(self, X) -> np.ndarray:
+        """Return every term of every row: with `intercept_` they add up to the logits.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_terms, n_clusters)
+            Terms in the order of `term_names`.
+        """
+        check_is_fitted(self)
+        return np.concatenate([part for _, part in self._read(check_predict(self, X))])
+
+    def term_names(self) -> list[str]:
+        """Return names of the terms: features in the order of the table, then pairs "a × b"."""
+        check_is_fitted(self)
+        return [self._name(features) for features in self._terms.terms]
+
+    def shape_functions(self) -> pd.DataFrame:
+        """Return all shape graphs as a tidy table.
+
+        Returns
+        -------
+        DataFrame
+            term; feature, value; feature_2, value_2 (missing for one feature); cluster;
+            contribution (logits, centred); density (share of the training rows nearest to the
+            value or pair of values). Values are all that occur, or 256 quantiles (32 along each
+            side of a pair).
+        """
+        check_is_fitted(self)
+        frames = [self._graph(features) for features in self._terms.terms]
+        return pd.concat(frames, ignore_index=True)
+
+    def export_table(self, path=None, *, tolerance: float = 1e-3) -> pd.DataFrame:
+        """Write the fitted model as a table that a spreadsheet can evaluate.
+
+        The logit of a cluster is the sum over terms of its column, interpolated linearly between
+        the two values that enclose the row's (in both directions for a pair), plus the row
+        "intercept"; the row is in the cluster of the largest. A feature's table reaches beyond the
+        training values by their range on either side, a pair's ends with them; further out the
+        last value holds.
+
+        Parameters
+        ----------
+        path : path, optional
+            A CSV file to write.
+        tolerance : float, default=1e-3
+            Largest error in the term of one feature, in logits. A term of two features is tabulated
+            at 33 even points and up to 32 quantiles along each side.
+
+        Returns
+        -------
+        DataFrame
+            term, feature, value, feature_2, value_2, and one column per cluster.
+        """
+        check_is_fitted(self)
+        intercept = pd.DataFrame([self.intercept_], columns=self._cluster_columns())
+        intercept.insert(0, "term", "intercept")
+        terms = self._terms.terms
+        frames = [self._table(features, tolerance) for features in terms]
+        columns = ["term", "feature", "value", "feature_2", "value_2", *self._cluster_columns()]
+        table = pd.concat([intercept, *frames], ignore_index=True).reindex(columns=columns)
+        if path is not None:
+            table.to_csv(path, index=False)
+        return table
 
     # Training, for a stack of models
 
@@ -160,19 +369,30 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
             return _Data(X_, X_)
         return _Data(X_, check_representation(representation, len(X_)))
 
-    def _check_counts(self) -> None:
-        n_shapes, n_features = self._n_shapes, self.n_features_in_
-        n_possible = n_features * (n_features - 1) // 2
-        if n_shapes > n_features:
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        n_annealed = bool(self.n_pairs) + (self.n_shapes != 0)
+        n_epochs = self.warmup_epochs + n_annealed * self.anneal_epochs
+        if n_epochs > self.max_epochs:
             raise ValueError(
-                f"n_shapes={n_shapes} exceeds the {n_features} features of X; pass at most that"
+                f"max_epochs={self.max_epochs} is less than the {n_epochs} epochs of warm-up and "
+                "annealing; raise it or lower warmup_epochs or anneal_epochs"
+            )
+
+    def _check_counts(self) -> None:
+        n_features = self.n_features_in_
+        n_possible = n_features * (n_features - 1) // 2
+        if self._n_shapes > n_features:
+            raise ValueError(
+                f"n_shapes={self.n_shapes} exceeds the {n_features} features of X; "
+                "pass at most that"
             )
         if self.n_pairs > n_possible:
             raise ValueError(
                 f"n_pairs={self.n_pairs} exceeds the {n_possible} pairs of {n_features} features; "
                 "pass at most that"
             )
-        if n_shapes + self.n_pairs == 0:
+        if self._n_shapes + self.n_pairs == 0:
             raise ValueError("n_shapes=0 and n_pairs=0 leave no shape function; raise one of them")
 
     @property
@@ -180,59 +400,194 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         return self.n_features_in_ if self.n_shapes is None else self.n_shapes
 
     def _train(self, data: "_Data", seeds: list[int]) -> tuple["_Network", History]:
-        """Train all restarts of all models as one stack and keep the best restart of each."""
+        """Run Algorithm 1 for all restarts of all models; keep the best restart of each."""
         device = resolve_device(self.device)
         restarts = [s for seed in seeds for s in _restart_seeds(seed, self.n_init)]
         streams = Streams(restarts, device)
         network = self._build(streams, data.representation.shape[1]).to(device)
-        stages = _Stages(self, network, data, restarts, streams)
+        stages = _Stages(self, network, data, streams)
         keep = self._checkpoint(np.hstack([data.X, data.representation]), restarts)
-        history = self._run_phases(self._phases(stages), stages, streams, keep)
-        inertia = stages.inertia()
-        inertia_ = inertia.view(-1, self.n_init)
-        best = (
-            inertia_.argmin(dim=1) + torch.arange(len(seeds), device=device) * self.n_init
-        ).tolist()
-        weights = network.state_dict()
+        history = self._run_phases(self._phases(stages, restarts), stages, streams, keep)
+        inertia = stages.inertia().view(-1, self.n_init)
+        first = torch.arange(len(seeds), device=device) * self.n_init
+        best = (first + inertia.argmin(dim=1)).cpu()
         chosen = self._build(Streams([0] * len(seeds)), data.representation.shape[1])
-        chosen.load_state_dict({k: v[best].cpu() for k, v in weights.items()})
-        history = {k: v[..., best] for k, v in history.items()}
-        history["restart inertia"] = inertia_.T.cpu().numpy()
+        chosen.load_state_dict({k: v.cpu()[best] for k, v in network.state_dict().items()})
+        history = {name: values[..., best.numpy()] for name, values in history.items()}
+        history["restart inertia"] = inertia.T.cpu().numpy() * data.scale**2
         return chosen.eval(), history
 
-    def _phases(self, stages):
-        phases = [("warm-up", self.warmup_epochs, stages.warm_up)]
+    def _phases(self, stages: "_Stages", seeds: list[int]) -> list:
+        held = self.warmup_epochs // 2
+        phases = [
+            ("centres held", held, lambda tick: stages.start(seeds, held, tick)),
+            ("warm-up", self.warmup_epochs - held, stages.warm_up),
+        ]
         if self.n_pairs:
-            phases.append(("pairs", self.anneal_epochs, stages.anneal_pairs))
+            phases.append(("pair gates", self.anneal_epochs, stages.anneal_pairs))
         if self._n_shapes:
-            phases.append(("shapes", self.anneal_epochs, stages.anneal_shapes))
+            phases.append(("gates", self.anneal_epochs, stages.anneal_shapes))
         n_left = self.max_epochs - sum(n for _, n, _ in phases)
         return [*phases, ("final", n_left, lambda tick: stages.finish(n_left, tick))]
 
-    def _build(self, streams: Streams, n_dimensions: int | None = None) -> "_Network":
+    def _build(self, streams: Streams, n_dimensions: int) -> "_Network":
         return _Network(
             self.n_features_in_,
             self._n_shapes,
             self.n_pairs,
             self.n_clusters,
-            n_dimensions or self.cluster_centers_.shape[1],
+            n_dimensions,
             self.hidden_units,
             self.n_bases,
             streams,
         )
 
-    def _restore(self, weights):
+    def _restore(self, weights: dict[str, Tensor]) -> "_Network":
         network = self._build(Streams([0]), weights["centres"].shape[-1])
         network.load_state_dict(weights)
         return network.eval()
 
-    def _describe(self, data) -> None:
-        self.labels_ = evaluate(self.network_, data.X)["logits"].argmax(axis=1)
+    def _describe(self, data: "_Data") -> None:
+        self.restart_inertia_ = self.history_.pop("restart inertia")
+        self.n_iter_ = self._cut_history()
+        self.labels_ = self._logits(data.X).argmax(axis=1)
         centres = self.network_.centres[0].detach().double().numpy()
         self.cluster_centers_ = data.offset + data.scale * centres
-        self.restart_inertia_ = self.history_.pop("restart inertia")
-        d = data.representation - self.cluster_centers_[self.labels_]
-        self.inertia_ = float((d.astype(float) ** 2).sum())
+        apart = data.representation - self.cluster_centers_[self.labels_]
+        self.inertia_ = float(np.square(apart).sum())
+        self._describe_terms(data.X[_spread(len(data.X), _READ_ROWS)])
+
+    def _cut_history(self) -> int:
+        """Cut the losses of each phase where this model stopped; return the epochs trained."""
+        total = 0
+        for name in [name for name in self.history_ if name.endswith("/epochs")]:
+            phase, n_epochs = name.removesuffix("epochs"), int(self.history_.pop(name))
+            total += n_epochs
+            for loss in self.history_:
+                if loss.startswith(phase):
+                    self.history_[loss] = self.history_[loss][:n_epochs]
+        return total
+
+    # Reading the shape functions
+
+    def _describe_terms(self, X: np.ndarray) -> None:
+        channels = self.network_.channels()
+        terms = Terms(channels, self.n_clusters).fit(self._channel_contributions(X), X)
+        self._knots_ = {str(i): values for i, values in terms.knots.items()}
+        self._moved_ = {" ".join(map(str, key)): table for key, table in terms.moved.items()}
+        self._offset_ = terms.offset
+        self.intercept_ = self.network_.centred_intercept() + terms.intercept
+        names = self._feature_names()
+        single = {i for features in channels for i in features if len(set(features)) == 1}
+        self.selected_features_ = names[sorted(single)]
+        self.selected_pairs_ = names[np.array(terms.pairs, dtype=int).reshape(-1, 2)]
+        area = sum(np.abs(part).sum(axis=(0, 2)) for _, part in self._read(X))
+        area /= len(X) * self.n_clusters
+        order = np.argsort(-area, kind="stable")
+        self.importances_ = {self._name(terms.terms[t]): float(area[t]) for t in order}
+        self._describe_density(terms, X)
+
+    def _describe_density(self, terms: Terms, X: np.ndarray) -> None:
+        """Keep where the training rows are: the values of graphs and tables, and their shares."""
+        self._values_, self._shares_ = {}, {}
+        for features in terms.terms:
+            size = N_VALUES if len(features) == 1 else len(X)
+            grids = [
+                knots(X[:, i], size) if len(features) == 1 else terms.knots[i] for i in features
+            ]
+            columns = [X[:, i] for i in features]
+            key = " ".join(map(str, features))
+            self._shares_[key] = shares(columns, grids)
+            if len(features) == 1:
+                self._values_[key] = grids[0]
+
+    @property
+    def _terms(self) -> Terms:
+        terms = Terms(self.network_.channels(), self.n_clusters)
+        terms.knots = {int(i): values for i, values in self._knots_.items()}
+        terms.moved = {tuple(map(int, key.split())): v for key, v in self._moved_.items()}
+        terms.offset = self._offset_
+        return terms
+
+    def _feature_names(self) -> np.ndarray:
+        unnamed = [f"x{i}" for i in range(self.n_features_in_)]
+        return np.array(getattr(self, "feature_names_in_", unnamed), dtype=str)
+
+    def _name(self, features: tuple[int, ...]) -> str:
+        return " × ".join(self._feature_names()[list(features)])
+
+    def _cluster_columns(self) -> list[str]:
+        return [f"cluster {k}" for k in range(self.n_clusters)]
+
+    def _read(self, X: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the first row of each block of rows and its terms, in bounded memory."""
+        terms = self._terms
+        n_rows = max(1, 2**22 // (len(terms.of_channel) * max(self.n_clusters, self.hidden_units)))
+        for start in range(0, len(X), n_rows):
+            block = X[start : start + n_rows]
+            yield start, terms.read(self._channel_contributions(block), block)
+
+    @torch.no_grad()
+    def _channel_contributions(self, X: np.ndarray) -> np.ndarray:
+        parts = [self.network_.contributions(x[None])[0] for x in torch.from_numpy(X).split(1024)]
+        return torch.cat(parts).numpy()
+
+    def _evaluate_term(self, features: tuple[int, ...], *values: np.ndarray) -> np.ndarray:
+        """Return the term of these features at given values, (n_values, n_clusters)."""
+        X = np.zeros((len(values[0]), self.n_features_in_), dtype=np.float32)
+        for feature, column in zip(features, values, strict=True):
+            X[:, feature] = column
+        t = self._terms.terms.index(features)
+        return np.concatenate([part[:, t] for _, part in self._read(X)])
+
+    def _graph(self, features: tuple[int, ...]) -> pd.DataFrame:
+        key = " ".join(map(str, features))
+        grids = [self._values_[key]] if len(features) == 1 else self._pair_knots(features)
+        frame = self._frame(features, *_mesh(grids))
+        wide = frame.assign(density=self._shares_[key].ravel())
+        tidy = wide.melt(
+            [c for c in wide if c not in self._cluster_columns()],
+            var_name="cluster",
+            value_name="contribution",
+        )
+        tidy["cluster"] = tidy["cluster"].str.removeprefix("cluster ").astype(int)
+        order = ["term", "feature", "value", "feature_2", "value_2"]
+        return tidy.reindex(columns=[*order, "cluster", "contribution", "density"])
+
+    def _pair_knots(self, features: tuple[int, int]) -> list[np.ndarray]:
+        return [self._knots_[str(i)] for i in features]
+
+    def _table(self, features: tuple[int, ...], tolerance: float) -> pd.DataFrame:
+        if len(features) == 1:
+            values = self._values_[str(features[0])]
+            kept = tabulate(lambda x: self._evaluate_term(features, x), values, tolerance)[0]
+            return self._frame(features, kept)
+        grids = []
+        for values in self._pair_knots(features):
+            fine = np.linspace(values[0], values[-1], _PAIR_POINTS, dtype=np.float32)
+            grids.append(np.unique(np.concatenate([fine, values])))
+        return self._frame(features, *_mesh(grids))
+
+    def _frame(self, features: tuple[int, ...], *values: np.ndarray) -> pd.DataFrame:
+        """Return a term at given values, one column per cluster."""
+        contributions = self._evaluate_term(features, *values)
+        frame = pd.DataFrame(contributions, columns=self._cluster_columns())
+        for i, (feature, column) in enumerate(zip(features, values, strict=True), start=1):
+            suffix = "" if i == 1 else f"_{i}"
+            frame[f"feature{suffix}"] = self._feature_names()[feature]
+            frame[f"value{suffix}"] = column
+        return frame.assign(term=self._name(features))
+
+    @torch.no_grad()
+    def _logits(self, X: np.ndarray) -> np.ndarray:
+        """Return logits (n_samples, n_clusters), a bounded number of rows at a time."""
+        blocks = torch.from_numpy(X).split(ROWS_AT_ONCE)
+        with tqdm(total=len(X), unit="row", unit_scale=True, disable=not self.verbose) as bar:
+            parts = []
+            for block in blocks:
+                parts.append(self.network_(block[None])["logits"][0].numpy())
+                bar.update(len(block))
+        return np.concatenate(parts)
 
     @property
     def _n_features_out(self) -> int:
@@ -240,140 +595,184 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.transformer_tags.preserves_dtype = ["float32"]  # the logits, whatever X is
         return tags
 
 
 class _Data(NamedTuple):
+    """Rows as the shape functions read them, and as distances are taken."""
+
     X: np.ndarray
     representation: np.ndarray
 
     @property
-    def offset(self):
+    def offset(self) -> np.ndarray:
         return self.representation.mean(axis=0, dtype=float)
 
     @property
-    def scale(self):
+    def scale(self) -> float:
+        """Unit of training: the root of the mean variance of a dimension."""
         return float(np.sqrt(self.representation.var(axis=0, dtype=float).mean())) or 1.0
 
 
-def _restart_seeds(seed: int, n_init: int) -> list[int]:
-    random = np.random.RandomState(seed)
-    return [seed, *random.randint(2**31 - 1, size=n_init - 1).tolist()]
-
-
 class _Network(nn.Module):
+    """Channels of one feature, channels of two, an intercept, and the centres."""
+
     def __init__(
         self, n_features, n_shapes, n_pairs, n_clusters, n_dimensions, n_hidden, n_bases, streams
     ):
         super().__init__()
-        shape = dict(n_hidden=n_hidden, n_bases=n_bases, streams=streams)
-        self.shapes = (
-            StackedShapes(n_features, n_shapes, n_clusters, order=1, **shape) if n_shapes else None
-        )
-        self.pairs = (
-            StackedShapes(n_features, n_pairs, n_clusters, order=2, **shape) if n_pairs else None
+        basis = {"n_hidden": n_hidden, "n_bases": n_bases, "streams": streams}
+        self.shapes, self.pairs = (
+            StackedShapes(n_features, n, n_clusters, order=order, **basis) if n else None
+            for order, n in ((1, n_shapes), (2, n_pairs))
         )
         self.intercept = nn.Parameter(torch.zeros(len(streams), 1, n_clusters))
         self.centres = nn.Parameter(torch.zeros(len(streams), n_clusters, n_dimensions))
 
-    def forward(self, x):
+    @property
+    def parts(self) -> list[StackedShapes]:
+        return [part for part in (self.shapes, self.pairs) if part is not None]
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Evaluate with one-hot gates."""
         return {"logits": self.logits(x, (0.0, 0.0))}
 
-    def logits(self, x, temperatures):
+    def logits(self, x: Tensor, temperatures: tuple[float, float]) -> Tensor:
+        """Return g of Eq. (12), (n_models, batch, n_clusters), at temperatures T and T₂."""
         logits = self.intercept - self.intercept.mean(dim=-1, keepdim=True)
-        for channels, temperature in zip((self.shapes, self.pairs), temperatures, strict=True):
-            if channels is not None:
-                logits = logits + channels(x, temperature)
+        for part, temperature in zip((self.shapes, self.pairs), temperatures, strict=True):
+            if part is not None:
+                logits = logits + part(x, temperature)
         return logits
 
+    def contributions(self, x: Tensor) -> Tensor:
+        """Return f of Eq. (11), (n_models, batch, n_channels, n_clusters), with one-hot gates."""
+        return torch.cat([part.contributions(part.select(x, 0.0)) for part in self.parts], dim=2)
 
-_COLDEST = 1e-5
+    def channels(self) -> list[tuple[int, ...]]:
+        """Return the features that each channel of the first model reads."""
+        return [tuple(channel) for part in self.parts for channel in part.chosen()[0].tolist()]
+
+    def centred_intercept(self) -> np.ndarray:
+        intercept = self.intercept[0, 0].detach().double().numpy()
+        return intercept - intercept.mean()
 
 
 class _Stages(nn.Module):
-    def __init__(self, settings, network, data, seeds, streams):
+    """The phases of training on one data set; each returns its history.
+
+    A module so that a checkpoint of a phase holds the memberships w* that later phases follow.
+    """
+
+    def __init__(self, settings: NeurCAM, network: _Network, data: _Data, streams: Streams):
         super().__init__()
-        self.network = network
-        self.settings = settings
-        self.streams = streams
-        device = streams.device
-        self.x = torch.as_tensor(data.X, device=device)
-        r = (data.representation - data.offset) / data.scale
-        self.r = torch.as_tensor(r.astype(np.float32), device=device)
-        self.register_buffer(
-            "target", torch.zeros(len(streams), len(self.x), settings.n_clusters, device=device)
-        )
-        with torch.no_grad():
-            for i, s in enumerate(seeds):
-                km = MiniBatchKMeans(settings.n_clusters, n_init=3, random_state=s).fit(r)
-                network.centres[i] = torch.as_tensor(km.cluster_centers_, dtype=torch.float32)
+        self.settings, self.network, self.streams = settings, network, streams
+        scaled = ((data.representation - data.offset) / data.scale).astype(np.float32)
+        self.x = torch.as_tensor(data.X, device=streams.device)
+        self.representation = torch.as_tensor(scaled, device=streams.device)
+        shape = len(streams), len(data.X), settings.n_clusters
+        self.register_buffer("target", torch.zeros(shape, device=streams.device))
 
-    def warm_up(self, tick):
-        history = self._train(lambda p: (1.0, 1.0), self.settings.warmup_epochs, tick, guided=False)
-        self.target.copy_(self._memberships((1.0, 1.0)))
+    def start(self, seeds: list[int], n_epochs: int, tick) -> History:
+        """Put the centres where mini-batch k-means finds them; train the network around them."""
+        rows = self.representation.cpu().numpy()
+        for centres, seed in zip(self.network.centres.data, seeds, strict=True):
+            kmeans = MiniBatchKMeans(self.settings.n_clusters, n_init=3, random_state=seed)
+            centres.copy_(torch.from_numpy(kmeans.fit(rows).cluster_centers_))
+        self.network.centres.requires_grad_(False)
+        history = self._train((1.0, 1.0), n_epochs, tick)
+        self.network.centres.requires_grad_(True)
         return history
 
-    def anneal_pairs(self, tick):
-        n = self.settings.anneal_epochs
-        return self._train(lambda p: (1.0, _COLDEST**p), n, tick, watched=False)
+    def warm_up(self, tick) -> History:
+        """Minimise Eq. (15) with soft gates; keep the memberships w* that come out."""
+        n_epochs = self.settings.warmup_epochs - self.settings.warmup_epochs // 2
+        history = self._train((1.0, 1.0), n_epochs, tick)
+        self.target.copy_(self._logits((1.0, 1.0)).softmax(dim=-1))
+        return history
 
-    def anneal_shapes(self, tick):
-        n = self.settings.anneal_epochs
-        return self._train(lambda p: (_COLDEST**p, 0.0), n, tick, watched=False)
+    def anneal_pairs(self, tick) -> History:
+        """Let T₂ fall to next to nothing, minimising Eq. (17)."""
+        return self._train((1.0, None), self.settings.anneal_epochs, tick, guided=True)
 
-    def finish(self, n, tick):
-        return self._train(lambda p: (0.0, 0.0), n, tick)
+    def anneal_shapes(self, tick) -> History:
+        """Let T fall to next to nothing, minimising Eq. (17) with the pairs selected."""
+        return self._train((None, 0.0), self.settings.anneal_epochs, tick, guided=True)
 
-    def _train(self, temperatures, n_epochs, tick, guided=True, watched=True):
+    def finish(self, n_epochs: int, tick) -> History:
+        """Minimise Eq. (17) with every gate one-hot."""
+        return self._train((0.0, 0.0), n_epochs, tick, guided=True)
+
+    def _train(self, temperatures, n_epochs: int, tick, *, guided: bool = False) -> History:
+        """Train at given temperatures; None: one that falls, which early stopping must not end."""
         s = self.settings
-        opt = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate, fused=True)
-        plateau = (
-            Plateau(
-                self.network,
-                opt,
-                len(self.streams),
-                patience=s.patience,
-                decay_patience=s.decay_patience,
-            )
-            if watched
-            else None
-        )
+
+        def step(rows: Tensor, progress: float) -> dict[str, Tensor]:
+            now = tuple(_COLDEST**progress if t is None else t for t in temperatures)
+            return self._losses(rows, now, guided)
+
+        optimizer = self._adam()
+        waits = {"patience": s.patience, "decay_patience": s.decay_patience}
+        falling = None in temperatures
+        plateau = None if falling else Plateau(self.network, optimizer, len(self.streams), **waits)
         epochs = (self.streams.batches(len(self.x), s.batch_size) for _ in range(n_epochs))
+        history = train(step, optimizer, epochs, n_epochs, plateau=plateau, on_epoch=tick)
+        trained = plateau.n_epochs if plateau else np.full(len(self.streams), n_epochs)
+        return history | {"epochs": trained}
 
-        def step(rows, progress):
-            log_w = self.network.logits(self.x[rows], temperatures(progress)).log_softmax(-1)
-            d = losses.squared_distances(self.r[rows], self.network.centres) / self.r.shape[1]
-            clustering = losses.fuzzy_clustering_loss(log_w, d, s.fuzziness)
-            if not guided:
-                return {"clustering": clustering}
-            target = self.target.gather(1, rows[..., None].expand(-1, -1, s.n_clusters))
-            return {
-                "clustering": s.clustering_weight * clustering,
-                "divergence": s.kl_weight * losses.membership_divergence(target, log_w),
-            }
+    def _losses(self, rows: Tensor, temperatures, guided: bool) -> dict[str, Tensor]:
+        """Return the terms of Eq. (17); the first alone, Eq. (15), before there is a w*."""
+        s, network = self.settings, self.network
+        log_w = network.logits(self.x[rows], temperatures).log_softmax(dim=-1)
+        distances = losses.squared_distances(self.representation[rows], network.centres)
+        distances = distances / self.representation.shape[1]
+        clustering = losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness)
+        if not guided:
+            return {"clustering": clustering}
+        target = self.target.gather(1, rows[..., None].expand(-1, -1, s.n_clusters))
+        return {
+            "clustering": s.clustering_weight * clustering,
+            "divergence": s.kl_weight * losses.assignment_divergence(target, log_w),
+        }
 
-        history = train(step, opt, epochs, n_epochs, plateau=plateau, on_epoch=tick)
-        if plateau:
-            history["epochs"] = plateau.n_epochs
-        return history
+    def _adam(self) -> torch.optim.Optimizer:
+        gates = [part.selection for part in self.network.parts]
+        rest = [p for p in self.network.parameters() if not any(p is gate for gate in gates)]
+        s = self.settings
+        groups = [
+            {"params": [p for p in rest if p.requires_grad], "lr": s.learning_rate},
+            {"params": gates, "lr": s.gate_learning_rate},
+        ]
+        return torch.optim.Adam(groups, fused=True)
 
     @torch.no_grad()
-    def _memberships(self, temperatures):
-        parts = [
-            self.network.logits(x.expand(len(self.streams), -1, -1), temperatures).softmax(-1)
-            for x in self.x.split(ROWS_AT_ONCE)
-        ]
+    def _logits(self, temperatures: tuple[float, float]) -> Tensor:
+        """Return logits of all rows, (n_models, n_samples, n_clusters)."""
+        blocks = self.x.split(max(1, ROWS_AT_ONCE // len(self.streams)))
+        models = len(self.streams)
+        parts = [self.network.logits(x.expand(models, -1, -1), temperatures) for x in blocks]
         return torch.cat(parts, dim=1)
 
     @torch.no_grad()
-    def inertia(self):
-        labels = self._memberships((0.0, 0.0)).argmax(-1)
-        total = []
-        parts = zip(self.r.split(ROWS_AT_ONCE), labels.split(ROWS_AT_ONCE, 1), strict=True)
-        for part, lab in parts:
-            d = losses.squared_distances(
-                part.expand(len(self.streams), -1, -1), self.network.centres
-            )
-            total.append(d.gather(2, lab[..., None]).sum((1, 2)))
-        return sum(total)
+    def inertia(self) -> Tensor:
+        """Return Eq. (22) of the hard clusters, in the unit of training, (n_models,)."""
+        labels = self._logits((0.0, 0.0)).argmax(dim=-1)
+        own = self.network.centres[torch.arange(len(labels))[:, None], labels]
+        return (self.representation - own).square().sum(dim=(1, 2), dtype=torch.float64)
+
+
+def _restart_seeds(seed: int, n_init: int) -> list[int]:
+    """Return the seed itself, then others: one restart is the first of many."""
+    random = np.random.RandomState(seed)
+    return [seed, *random.randint(2**31 - 1, size=n_init - 1).tolist()]
+
+
+def _spread(n_rows: int, n_most: int) -> np.ndarray:
+    """Return at most `n_most` rows, evenly spread."""
+    return np.unique(np.linspace(0, n_rows - 1, min(n_rows, n_most)).astype(int))
+
+
+def _mesh(grids: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the coordinates of all points of a grid, the last running fastest."""
+    return [axis.ravel() for axis in np.meshgrid(*grids, indexing="ij")]

@@ -32,6 +32,8 @@ class StackedEstimator(BaseEstimator, ABC):
     loss": per-epoch means) and `fit_seconds_` (what the phases took, for the whole stack).
     """
 
+    _sources: tuple[str, ...] = ()  # further files that a checkpoint depends on
+
     def fit_seeds(self, X, random_states: Sequence[int], **fit_args) -> list:
         """Fit one copy per random state, all of them as one stack.
 
@@ -118,7 +120,8 @@ class StackedEstimator(BaseEstimator, ABC):
         """Return the checkpoint of this training: same settings, data, seeds and sources."""
         free = {"random_state", "device", "checkpoint", "verbose"}
         settings = {name: v for name, v in self.get_params().items() if name not in free}
-        sources = [inspect.getfile(type(self)), *(m.__file__ for m in (losses, modules, streams))]
+        shared = (m.__file__ for m in (losses, modules, streams))
+        sources = [inspect.getfile(type(self)), *self._sources, *shared]
         return Checkpoint(self.checkpoint, fingerprint(settings, data, seeds, sources))
 
     def _restore(self, weights: dict[str, Tensor]) -> nn.Module:
