@@ -7,7 +7,8 @@ import pkgutil
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import ClassifierMixin, ClusterMixin, clone
+from sklearn.base import ClassifierMixin, ClusterMixin, RegressorMixin, clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,9 +21,14 @@ from whycluster import (
     DEC,
     IDC,
     IDEC,
+    ClusterwiseIMN,
     Explanation,
     GowerClustering,
+    IMNClassifier,
+    IMNRegressor,
     SoftClusteringTree,
+    TabResNetClassifier,
+    TabResNetRegressor,
     TAOClusteringTree,
 )
 from whycluster.methods import METHODS
@@ -55,6 +61,21 @@ ESTIMATORS = [
     TAOClusteringTree(3, depth=2, n_init=2, random_state=0),
     GowerClustering(3, random_state=0, device="cpu"),
 ]
+SMALL_NET = dict(
+    hidden_units=16, n_blocks=1, max_epochs=12, warmup_epochs=1, learning_rate=0.03, random_state=0
+)
+SUPERVISED = [
+    IMNClassifier(weight_penalty=0.01, device="cpu", **SMALL_NET),
+    IMNRegressor(weight_penalty=0.01, device="cpu", **SMALL_NET),
+    TabResNetClassifier(device="cpu", **SMALL_NET),
+    TabResNetRegressor(device="cpu", **SMALL_NET),
+    ClusterwiseIMN(
+        KMeans(2, random_state=0, n_init=1),
+        IMNClassifier(weight_penalty=0.01, device="cpu", **SMALL_NET),
+        min_rows=8,
+        min_class_rows=2,
+    ),
+]
 
 # Checks of scikit-learn that cannot hold, by class; what else they check is checked below.
 ONE_CLUSTER = "sets n_clusters=1, which is refused: there is nothing to tell apart"
@@ -78,15 +99,15 @@ EXPECTED_FAILED_CHECKS["GowerClustering"] = EXPECTED_FAILED_CHECKS["IDC"] | {
 
 
 @parametrize_with_checks(
-    ESTIMATORS,
-    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS[type(estimator).__name__],
+    [*ESTIMATORS, *SUPERVISED],
+    expected_failed_checks=lambda e: EXPECTED_FAILED_CHECKS.get(type(e).__name__, {}),
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
 def public_estimators():
-    """Return every clusterer and classifier that a module of whycluster defines."""
+    """Return every clusterer, classifier and regressor that a module of whycluster defines."""
     found = set()
     for module in pkgutil.walk_packages(whycluster.__path__, "whycluster."):
         if module.name.endswith("__main__"):
@@ -95,11 +116,11 @@ def public_estimators():
             is_ours = inspect.isclass(value) and value.__module__ == module.name
             if is_ours and not name.startswith("_"):
                 found.add(value)
-    return {c for c in found if issubclass(c, ClusterMixin | ClassifierMixin)}
+    return {c for c in found if issubclass(c, ClusterMixin | ClassifierMixin | RegressorMixin)}
 
 
 def test_every_public_estimator_is_under_contract():
-    assert public_estimators() == {type(estimator) for estimator in ESTIMATORS}
+    assert public_estimators() == {type(e) for e in (*ESTIMATORS, *SUPERVISED)}
 
 
 def test_every_public_estimator_can_be_imported_from_the_top():

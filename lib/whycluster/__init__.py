@@ -16,6 +16,11 @@ _PUBLIC = {
     "GowerClustering": "whycluster.gower_clustering",
     "IDC": "whycluster.idc",
     "IDEC": "whycluster.embedded",
+    "ClusterwiseIMN": "whycluster.clusterwise",
+    "IMNClassifier": "whycluster.imn",
+    "IMNRegressor": "whycluster.imn",
+    "TabResNetClassifier": "whycluster.imn",
+    "TabResNetRegressor": "whycluster.imn",
     "NeurCAM": "whycluster.neurcam",
 }
 
@@ -26,11 +31,16 @@ __all__ = [
     "IDC",
     "IDEC",
     "ClustRecNet",
+    "ClusterwiseIMN",
     "Explanation",
     "GowerClustering",
+    "IMNClassifier",
+    "IMNRegressor",
     "NeurCAM",
     "SoftClusteringTree",
     "TAOClusteringTree",
+    "TabResNetClassifier",
+    "TabResNetRegressor",
 ]
 
 

@@ -154,7 +154,8 @@ class _ResidualNet(StackedEstimator):
 
     def _validate(self, X, y, rows) -> _Task:
         if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but y is None")
+            name = type(self).__name__
+            raise ValueError(f"{name} requires y to be passed, but the target y is None")
         X_ = validation.check_rows(self, X)
         check_consistent_length(X, y)
         return _Task(X_, self._encode_target(column_or_1d(y, warn=True), rows), rows)
@@ -267,13 +268,14 @@ class _Classifier(ClassifierMixin):
 
     def predict(self, X) -> np.ndarray:
         """Return the class of each row, shape (n_samples,)."""
-        return self.classes_[self._own_class(X)]
+        own = self._own_class(X)
+        return self.classes_[own]
 
     def predict_proba(self, X) -> np.ndarray:
         """Return the probability of each class, shape (n_samples, n_classes)."""
-        logits = self._by_class(self._output(X)[..., None])[..., 0]
-        logits = logits if self._n_outputs > 1 else logits * [0, 1]
-        return torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+        logits = torch.from_numpy(self._output(X))
+        logits = F.pad(logits, (1, 0)) if self._n_outputs == 1 else logits
+        return torch.softmax(logits, dim=1).numpy()
 
     def decision_function(self, X) -> np.ndarray:
         """Return logits: (n_samples,) of the second of two classes, else (n_samples, n_classes)."""
