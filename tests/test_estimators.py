@@ -26,6 +26,7 @@ from whycluster import (
     GowerClustering,
     IMNClassifier,
     IMNRegressor,
+    NeurCAM,
     SoftClusteringTree,
     TabResNetClassifier,
     TabResNetRegressor,
@@ -60,6 +61,19 @@ ESTIMATORS = [
     ),
     TAOClusteringTree(3, depth=2, n_init=2, random_state=0),
     GowerClustering(3, random_state=0, device="cpu"),
+    NeurCAM(
+        3,
+        n_pairs=1,
+        hidden_units=16,
+        n_bases=8,
+        warmup_epochs=16,
+        anneal_epochs=3,
+        max_epochs=30,
+        learning_rate=0.01,
+        n_init=2,
+        random_state=0,
+        device="cpu",
+    ),
 ]
 SMALL_NET = dict(
     hidden_units=16, n_blocks=1, max_epochs=12, warmup_epochs=1, learning_rate=0.03, random_state=0
@@ -90,7 +104,7 @@ EXPECTED_FAILED_CHECKS = {
 
 EXPECTED_FAILED_CHECKS |= dict.fromkeys(("DEC", "IDEC", "DCN"), EXPECTED_FAILED_CHECKS["IDC"])
 EXPECTED_FAILED_CHECKS |= dict.fromkeys(
-    ("SoftClusteringTree", "TAOClusteringTree"), EXPECTED_FAILED_CHECKS["IDC"]
+    ("SoftClusteringTree", "TAOClusteringTree", "NeurCAM"), EXPECTED_FAILED_CHECKS["IDC"]
 )
 EXPECTED_FAILED_CHECKS["GowerClustering"] = EXPECTED_FAILED_CHECKS["IDC"] | {
     "check_estimators_pickle": "blanks so many values that two rows share none: no distance",

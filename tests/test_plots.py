@@ -23,10 +23,19 @@ DRAWINGS = {
     "image_gates": lambda ax: plots.image_gates(GATES, (2, 2), ax=ax),
     "seed_scores": lambda ax: plots.seed_scores({"IDC": [1, 2]}, {"IDC": 3}, ax=ax),
     "tree": lambda ax: plots.tree([-1, 0, 0], ["a ≤ 1", "", ""], [-1, 0, 1], [9, 4, 5], ax=ax),
+    "shape_function": lambda ax: plots.shape_function(
+        [0, 1, 3], [[1, -1], [0, 0], [-2, 2]], [0.2, 0.5, 0.3], "petal width", ax=ax
+    ),
+    "pair_shape": lambda ax: plots.pair_shape(
+        [0, 1, 3], [0, 1], [[1, -1], [0, 0], [-2, 2]], NAMES[:2], density=np.eye(3, 2), ax=ax
+    ),
+    "cost_ratio": lambda ax: plots.cost_ratio({"iris": [2, 1.1]}, [1, 2], ax=ax),
     "silhouette_over_k": lambda ax: plots.silhouette_over_k([2, 3], [0.1, 0.2], ax=ax),
     "dendrogram": lambda ax: plots.dendrogram(HIERARCHY, [0, 0, 1, 1], ax=ax),
     "cluster_profile": lambda ax: plots.cluster_profile(GATES, GATES.astype(str), NAMES, ax=ax),
     "embedding_3d": lambda ax: plots.embedding_3d(np.eye(3), [0, 1, -1], ax=ax),
+    "stacked_counts": lambda ax: plots.stacked_counts(pd.DataFrame({"hit": [3, 1]}), ax=ax),
+    "learning_curve": lambda ax: plots.learning_curve([10, 100], {"test": [0.5, 0.7]}, ax=ax),
     "over_epochs": lambda ax: plots.over_epochs({"DEC": [[3, 2]]}, interventions=[1], ax=ax),
     "voronoi": lambda ax: plots.voronoi(RNG.normal(size=(9, 2)), np.eye(2), [0, 1, 1] * 3, ax=ax),
     "uncertainty": lambda ax: plots.uncertainty(RNG.normal(size=(9, 2)), [0, 0.5, 1] * 3, ax=ax),
@@ -318,3 +327,30 @@ def test_a_learning_curve_has_a_point_per_size():
     assert set(line.get_ydata()) == {0.8}
     with pytest.raises(ValueError, match="1 scores of 'test' for 2 sizes"):
         plots.learning_curve([10, 100], {"test": [0.5]})
+
+
+class TestShapes:
+    def test_each_cluster_has_its_line_and_the_density_stays_below(self):
+        ax = DRAWINGS["shape_function"](None)
+        lines = {line.get_label(): line for line in ax.lines}
+        colours = [lines[f"cluster {k}"].get_color() for k in range(2)]
+        assert colours == plots.cluster_colours(2)
+        np.testing.assert_array_equal(lines["cluster 1"].get_ydata(), [-1, 0, 2])
+        (below,) = (other for other in ax.figure.axes if other is not ax)
+        heights = [bar.get_height() for bar in below.patches]
+        assert heights == [0.2, 0.5, 0.3]
+        assert below.get_ylim()[1] == 2.5
+
+    def test_pairs_without_rows_are_blank(self):
+        ax = DRAWINGS["pair_shape"](None)
+        shown = ax.collections[0].get_array()
+        np.testing.assert_array_equal(shown.mask, np.eye(3, 2).T == 0)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("petal width", "petal length")
+
+    def test_arrays_that_do_not_fit_are_refused(self):
+        with pytest.raises(ValueError, match="2 values, contributions of shape"):
+            plots.shape_function([0, 1], [[1, 2]], [0.5, 0.5])
+        with pytest.raises(ValueError, match=r"shape \(1, 2\) for 2 and 2 values"):
+            plots.pair_shape([0, 1], [0, 1], [[1, 2]], ("a", "b"))
+        with pytest.raises(ValueError, match="1 ratios of iris for 2 numbers"):
+            plots.cost_ratio({"iris": [1]}, [1, 2])

@@ -270,8 +270,8 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         """Say what each feature adds to the logit of the row's cluster.
 
         A pair's purified contribution is split evenly between its two features, as Shapley values
-        split what two have in common. Clusters and the whole are explained by mean absolute
-        contributions.
+        split what two have in common. Clusters are explained by the mean absolute contributions
+        over their training rows, the whole by those over `X`.
 
         Parameters
         ----------
@@ -284,17 +284,10 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         """
         check_is_fitted(self)
         X_ = check_predict(self, X)
-        terms = self._terms
-        labels, parts = self._logits(X_).argmax(axis=1), []
-        for start, contributions in self._read(X_):
-            own = labels[start : start + len(contributions), None, None]
-            parts.append(np.take_along_axis(contributions, own, axis=2)[..., 0])
-        split = np.zeros((len(terms.terms), self.n_features_in_))
-        for t, features in enumerate(terms.terms):
-            split[t, list(features)] = 1 / len(features)
-        sample = np.concatenate(parts) @ split
+        sample = self._own_contributions(X_, self._logits(X_).argmax(axis=1))
         names = getattr(self, "feature_names_in_", None)
-        return Explanation.from_samples(sample, labels, self.n_clusters, names, "contribution")
+        overall = np.abs(sample).mean(axis=0)
+        return Explanation(sample, self._by_cluster_, overall, names, "contribution")
 
     def contributions(self, X) -> np.ndarray:
         """Return every term of every row: with `intercept_` they add up to the logits.
@@ -455,7 +448,7 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         self.cluster_centers_ = data.offset + data.scale * centres
         apart = data.representation - self.cluster_centers_[self.labels_]
         self.inertia_ = float(np.square(apart).sum())
-        self._describe_terms(data.X[_spread(len(data.X), _READ_ROWS)])
+        self._describe_terms(data.X)
 
     def _cut_history(self) -> int:
         """Cut the losses of each phase where this model stopped; return the epochs trained."""
@@ -471,6 +464,8 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
     # Reading the shape functions
 
     def _describe_terms(self, X: np.ndarray) -> None:
+        rows = _spread(len(X), _READ_ROWS)
+        X = X[rows]
         channels = self.network_.channels()
         terms = Terms(channels, self.n_clusters).fit(self._channel_contributions(X), X)
         self._knots_ = {str(i): values for i, values in terms.knots.items()}
@@ -481,11 +476,18 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         single = {i for features in channels for i in features if len(set(features)) == 1}
         self.selected_features_ = names[sorted(single)]
         self.selected_pairs_ = names[np.array(terms.pairs, dtype=int).reshape(-1, 2)]
+        self._describe_density(terms, X)
+        self._describe_importance(terms, X, self.labels_[rows])
+
+    def _describe_importance(self, terms: Terms, X: np.ndarray, labels: np.ndarray) -> None:
         area = sum(np.abs(part).sum(axis=(0, 2)) for _, part in self._read(X))
         area /= len(X) * self.n_clusters
         order = np.argsort(-area, kind="stable")
         self.importances_ = {self._name(terms.terms[t]): float(area[t]) for t in order}
-        self._describe_density(terms, X)
+        sample = np.abs(self._own_contributions(X, labels))
+        self._by_cluster_ = np.zeros((self.n_clusters, self.n_features_in_))
+        for k in np.unique(labels):
+            self._by_cluster_[k] = sample[labels == k].mean(axis=0)
 
     def _describe_density(self, terms: Terms, X: np.ndarray) -> None:
         """Keep where the training rows are: the values of graphs and tables, and their shares."""
@@ -504,8 +506,9 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
     @property
     def _terms(self) -> Terms:
         terms = Terms(self.network_.channels(), self.n_clusters)
-        terms.knots = {int(i): values for i, values in self._knots_.items()}
-        terms.moved = {tuple(map(int, key.split())): v for key, v in self._moved_.items()}
+        knots_, moved = getattr(self, "_knots_", {}), getattr(self, "_moved_", {})  # no pairs
+        terms.knots = {int(i): values for i, values in knots_.items()}
+        terms.moved = {tuple(map(int, key.split())): table for key, table in moved.items()}
         terms.offset = self._offset_
         return terms
 
@@ -531,6 +534,17 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
     def _channel_contributions(self, X: np.ndarray) -> np.ndarray:
         parts = [self.network_.contributions(x[None])[0] for x in torch.from_numpy(X).split(1024)]
         return torch.cat(parts).numpy()
+
+    def _own_contributions(self, X: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return what each feature adds to the logit of the row's cluster, pairs split evenly."""
+        terms, parts = self._terms.terms, []
+        for start, contributions in self._read(X):
+            own = labels[start : start + len(contributions), None, None]
+            parts.append(np.take_along_axis(contributions, own, axis=2)[..., 0])
+        split = np.zeros((len(terms), self.n_features_in_))
+        for t, features in enumerate(terms):
+            split[t, list(features)] = 1 / len(features)
+        return np.concatenate(parts) @ split
 
     def _evaluate_term(self, features: tuple[int, ...], *values: np.ndarray) -> np.ndarray:
         """Return the term of these features at given values, (n_values, n_clusters)."""

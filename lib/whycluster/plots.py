@@ -975,6 +975,156 @@ def _share(importance, feature_names) -> np.ndarray:
     return importance / importance.sum()
 
 
+def shape_function(
+    values,
+    contributions,
+    density,
+    feature_name: str = "value",
+    *,
+    term: str = "contribution (logits)",
+    ax: Axes | None = None,
+) -> Axes:
+    """What a feature adds to each cluster, over its values, with the density of the data below.
+
+    Fig. 3 of Upadhya and Cohen (2024).
+
+    Parameters
+    ----------
+    values : array-like of shape (n_values,)
+        Increasing.
+    contributions : array-like of shape (n_values, n_clusters)
+        In logits; drawn as one line per cluster.
+    density : array-like of shape (n_values,)
+        Share of the rows at each value, drawn as grey bars on a scale of its own.
+    feature_name : str
+        Written at the axis.
+    term : str
+        What is added, with unit.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Arrays that do not fit together.
+    """
+    values, density = np.asarray(values, dtype=float), np.asarray(density, dtype=float)
+    contributions = np.asarray(contributions, dtype=float)
+    if contributions.ndim != 2 or not len(values) == len(contributions) == len(density):
+        raise ValueError(
+            f"{len(values)} values, contributions of shape {contributions.shape} and "
+            f"{len(density)} densities; give one line of each per value"
+        )
+    ax = _axes(ax, 4.6, 3.2)
+    ax.axhline(0, color=GRID, linewidth=1)
+    for k, colour in enumerate(cluster_colours(contributions.shape[1])):
+        marker = {"marker": "o", "markersize": 3} if len(values) <= 12 else {}
+        ax.plot(values, contributions[:, k], color=colour, label=f"cluster {k}", **marker)
+    _density(ax, values, density)
+    _legend(ax)
+    return _finish(ax, _short(feature_name), term, grid=None)
+
+
+def pair_shape(
+    values,
+    values_2,
+    contributions,
+    feature_names: tuple[str, str],
+    *,
+    density=None,
+    label: str = "contribution (logits)",
+    ax: Axes | None = None,
+) -> Axes:
+    """What a pair of features adds to one cluster beyond what each adds alone, as a heat map.
+
+    Parameters
+    ----------
+    values, values_2 : array-like of shape (n_values,), (n_values_2,)
+        Increasing; along the axis to the right and upwards.
+    contributions : array-like of shape (n_values, n_values_2)
+        In logits.
+    feature_names : pair of str
+        Written at the axes.
+    density : array-like of shape (n_values, n_values_2), optional
+        Share of the rows at each pair of values; pairs without rows are left blank.
+    label : str
+        What is added, with unit, written at the colour bar.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Arrays that do not fit together.
+    """
+    contributions = np.asarray(contributions, dtype=float)
+    if contributions.shape != (len(values), len(values_2)):
+        raise ValueError(
+            f"contributions have shape {contributions.shape} for {len(values)} and "
+            f"{len(values_2)} values"
+        )
+    ax = _axes(ax, 4.4, 3.4)
+    empty = (
+        np.zeros(contributions.shape, dtype=bool) if density is None else np.asarray(density) == 0
+    )
+    largest = float(np.abs(contributions).max()) or 1.0
+    norm = TwoSlopeNorm(0, -largest, largest)
+    shown = np.ma.array(contributions, mask=empty).T
+    image = ax.pcolormesh(values, values_2, shown, cmap=DIVERGING, norm=norm, shading="nearest")
+    _colour_bar(ax, image, label)
+    return _finish(ax, *map(_short, feature_names), grid=None)
+
+
+def cost_ratio(
+    ratios: Mapping[str, Sequence[float]],
+    n_shapes: Sequence[int],
+    *,
+    x_name: str = "shape functions of two features",
+    ax: Axes | None = None,
+) -> Axes:
+    """Inertia relative to k-means against the number of shape functions.
+
+    Fig. 2 of Upadhya and Cohen (2024).
+
+    Parameters
+    ----------
+    ratios : mapping of str to sequence of float
+        By data set; 1 is the inertia of k-means.
+    n_shapes : sequence of int
+        Numbers of shape functions, increasing.
+    x_name : str
+        What was counted.
+    ax : Axes, optional
+        Where to draw; a new figure where it is None.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        Not one ratio per number.
+    """
+    ax = _axes(ax, 4.8, 3.2)
+    ax.axhline(1, color=NEUTRAL, linewidth=1, linestyle="--", label="mini-batch k-means")
+    for (name, values), colour in zip(ratios.items(), cluster_colours(len(ratios)), strict=True):
+        if len(values) != len(n_shapes):
+            raise ValueError(f"{len(values)} ratios of {name} for {len(n_shapes)} numbers")
+        ax.plot(n_shapes, values, color=colour, marker="o", markersize=4.5, label=_short(name))
+    ax.set_xticks(list(n_shapes))
+    _legend(ax)
+    return _finish(ax, x_name, "inertia / inertia of k-means", grid="y")
+
+
 def _further_colour(k: int) -> str:
     """Colour number k beyond the palette: golden-angle steps in hue, two lightnesses."""
     hue = (k * 0.61803398875) % 1
@@ -1138,6 +1288,20 @@ def _depth_first(below: dict[int, list[int]]) -> list[int]:
         met.append(waiting.pop())
         waiting += below[met[-1]][::-1]
     return met
+
+
+def _density(ax, values, density) -> None:
+    """Grey bars below the lines, a fifth of the height, on a scale of their own."""
+    below = ax.twinx()
+    edges = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2, values[-1:]])
+    widths = np.diff(edges)
+    if len(values) <= 12:
+        widths = np.full(len(values), 0.3 * np.diff(values).min() if len(values) > 1 else 0.3)
+    else:
+        density = density / np.maximum(widths, np.finfo(float).tiny)
+    below.bar(values, density, width=widths, color=NEUTRAL, alpha=0.25, linewidth=0)
+    below.set_ylim(0, 5 * density.max())
+    below.set_axis_off()
 
 
 def _curves(history) -> dict[str, np.ndarray]:
