@@ -146,6 +146,43 @@ class TestTermFrequencies:
             clone(TermFrequencies()).transform(PETS)
 
 
+class TestCorpus:
+    @pytest.fixture
+    def table(self, tmp_path):
+        path = tmp_path / "posts.csv"
+        pd.DataFrame({"post": ["one", "two, three"], "kind": ["a", "b"]}).to_csv(path, index=False)
+        return str(path)
+
+    def test_a_users_table(self, table):
+        texts, kinds = text.read_corpus(table, "post", "kind")
+        assert texts.tolist() == ["one", "two, three"]
+        assert kinds.tolist() == ["a", "b"]
+        assert text.read_corpus(table, "post", "")[1] is None
+
+    def test_a_known_data_set(self):
+        texts, topics = text.read_corpus("topics")
+        assert len(texts) == len(topics) == 600
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [(("text", None), "has no column 'text'; its columns are 'post', 'kind'")]
+        + [(("post", "class"), "has no column 'class'")],
+    )
+    def test_a_missing_column_is_named(self, table, columns, message):
+        with pytest.raises(ValueError, match=message):
+            text.read_corpus(table, *columns)
+
+    def test_a_missing_text_is_named(self, tmp_path):
+        path = tmp_path / "posts.tsv"
+        path.write_text("text\tkind\none\ta\n\tb\n")
+        with pytest.raises(ValueError, match="text 1 is nan"):
+            text.read_corpus(str(path))
+
+    def test_a_table_of_numbers_is_no_corpus(self):
+        with pytest.raises(ValueError, match="the data set wine holds no texts"):
+            text.read_corpus("wine")
+
+
 class TestSentenceEmbedding:
     @pytest.fixture
     def stand_in(self, monkeypatch):

