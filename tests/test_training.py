@@ -12,7 +12,7 @@ from whycluster import training
 from whycluster.losses import reconstruction_error
 from whycluster.modules import StackedMLP, take
 from whycluster.streams import Streams
-from whycluster.training import Checkpoint, fingerprint, train
+from whycluster.training import Checkpoint, Plateau, StackedAdam, fingerprint, train
 
 SEEDS = [0, 1, 2]
 WIDTHS = [5, 8, 6, 5]
@@ -132,6 +132,77 @@ class TestHistory:
         epochs = [[torch.tensor([[i]])] for i in range(3)]
         with pytest.raises(FloatingPointError, match="diverged: 'a' is inf in epoch 1; scale"):
             run_by_hand(torch.tensor([0.0, torch.inf, 0.0]), epochs)
+
+
+def run_plateau(losses_by_epoch, *, patience, decay_patience, lr=1.0):
+    """Train one weight per model by steps of the learning rate; losses are given."""
+    losses_ = torch.tensor(losses_by_epoch, dtype=torch.float32)
+    module = nn.Module()
+    module.weight = nn.Parameter(torch.zeros(losses_.shape[1], 1))
+    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
+    plateau = Plateau(
+        module,
+        optimizer,
+        losses_.shape[1],
+        patience=patience,
+        decay_patience=decay_patience,
+    )
+
+    def step(rows, _progress):
+        slope = module.weight[:, 0]  # gradient 1: every full step lowers the weight by lr
+        return {"loss": losses_[rows[0, 0]] + slope - slope.detach()}
+
+    rows = [[torch.full((losses_.shape[1], 1), e)] for e in range(len(losses_))]
+    history = train(step, optimizer, rows, len(rows), plateau=plateau)
+    return module.weight.detach()[:, 0].tolist(), plateau, history
+
+
+class TestPlateau:
+    def test_the_weights_of_the_best_epoch_come_back_as_a_copy(self):
+        weights, plateau, _ = run_plateau(
+            [[3.0], [1.0], [2.0], [2.0]], patience=9, decay_patience=9
+        )
+        assert weights == [-2]
+        assert plateau.n_epochs.tolist() == [4]
+
+    def test_each_model_stops_on_its_own(self):
+        losses_ = [[5.0, 9.0], [6.0, 8.0], [7.0, 7.0], [1.0, 6.0], [1.0, 5.0]]
+        weights, plateau, history = run_plateau(losses_, patience=2, decay_patience=9)
+        assert plateau.n_epochs.tolist() == [3, 5]
+        assert weights == [-1, -5]
+        assert len(history["loss"]) == 5
+
+    def test_training_ends_when_all_have_stopped(self):
+        weights, _, history = run_plateau([[1.0]] * 9, patience=3, decay_patience=9)
+        assert len(history["loss"]) == 4
+        assert weights == [-1]
+
+    def test_the_rate_of_a_waiting_model_is_halved(self):
+        losses_ = [[5.0, 5.0], [5.0, 4.0], [5.0, 3.0], [5.0, 2.0], [4.0, 1.0]]
+        weights, plateau, _ = run_plateau(losses_, patience=9, decay_patience=2)
+        assert plateau.rate.tolist() == [0.5, 1]
+        assert weights == [-1 - 1 - 1 - 0.5 - 0.5, -5]
+
+    def test_noise_below_the_tolerance_is_no_improvement(self):
+        losses_ = [[1 - 1e-6 * epoch] for epoch in range(9)]
+        assert run_plateau(losses_, patience=3, decay_patience=9)[1].n_epochs.tolist() == [4]
+
+    def test_adam_with_a_halved_rate_equals_adam_at_that_rate(self):
+        def trained(rate, halved):
+            module = nn.Linear(3, 1, dtype=torch.float64)
+            module.weight.data.fill_(0.5)
+            module.bias.data.fill_(0.0)
+            optimizer = torch.optim.Adam(module.parameters(), lr=rate)
+            if halved:
+                plateau = Plateau(module, optimizer, 1, patience=9, decay_patience=9)
+                plateau.rate[:] = 0.5
+            for k in range(5):
+                optimizer.zero_grad()
+                module(torch.arange(3.0).double() + k).square().sum().backward()
+                optimizer.step()
+            return module.weight.detach()
+
+        torch.testing.assert_close(trained(0.1, halved=True), trained(0.05, halved=False))
 
 
 class TestSchedule:
@@ -322,3 +393,41 @@ class TestFingerprint:
         before = fingerprint({}, self.X, [0], [source])
         source.write_text("loss = 1")
         assert fingerprint({}, self.X, [0], [source]) != before
+
+
+ADAM = dict(lr=0.1, weight_decay=0.01)
+
+
+class TestStackedAdam:
+    def parameters(self):
+        return [torch.nn.Parameter(torch.arange(6.0).view(3, 2)), torch.nn.Parameter(torch.ones(3))]
+
+    def step(self, optimizer, parameters, n_active):
+        optimizer.zero_grad()
+        optimizer.n_active = n_active
+        sum(p[:n_active].square().sum() for p in parameters).backward()
+        optimizer.step()
+
+    def test_all_models_together_take_the_step_of_adam(self):
+        ours, theirs = self.parameters(), self.parameters()
+        stacked = StackedAdam(ours, [1, 2], **ADAM)
+        plain = torch.optim.Adam(theirs, **ADAM)
+        for _ in range(4):
+            self.step(stacked, ours, 3)
+            self.step(plain, theirs, 3)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b)
+
+    def test_a_model_that_sits_out_is_as_if_the_step_were_not(self):
+        ours, alone = (
+            self.parameters(),
+            [p.detach()[2:].requires_grad_() for p in self.parameters()],
+        )
+        stacked = StackedAdam(ours, [2, 1], **ADAM)
+        plain = torch.optim.Adam(alone, **ADAM)
+        for n_active in (3, 2, 2, 3):
+            self.step(stacked, ours, n_active)
+            if n_active == 3:
+                self.step(plain, alone, 1)
+        for a, b in zip(ours, alone, strict=True):
+            torch.testing.assert_close(a[2:], b)

@@ -44,7 +44,7 @@ def _threshold(z: Tensor) -> Tensor:
     mean = ordered.cumsum(dim=-1) / size
     scatter = ordered.square().cumsum(dim=-1) - size * mean.square()  # Σ (z - mean)²
     tau = mean - ((1 - scatter) / size).clamp_min(0).sqrt()
-    support = (tau <= ordered).sum(dim=-1, keepdim=True)
+    support = ((tau <= ordered) & (ordered > -1)).sum(dim=-1, keepdim=True)  # τ is at least -1
     return tau.gather(-1, support - 1)
 
 

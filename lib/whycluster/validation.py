@@ -50,7 +50,7 @@ def check_representation(representation, n_samples: int) -> np.ndarray:
     ValueError
         Another number of rows, missing or infinite values, text.
     """
-    rows = _check(_Representation(), representation, reset=True)
+    rows = _check(_Representation(), representation, reset=True, label="representation")
     if len(rows) != n_samples:
         raise ValueError(
             f"representation has {len(rows)} rows and X {n_samples}; "
@@ -87,7 +87,7 @@ def _count_distinct(X: np.ndarray, enough: int) -> int:
     return n_first if n_first >= enough else len(np.unique(X, axis=0))
 
 
-def _check(estimator, X, reset: bool) -> np.ndarray:
+def _check(estimator, X, reset: bool, label: str = "X") -> np.ndarray:
     _check_columns(X)
     X_ = validate_data(
         estimator,
@@ -107,8 +107,8 @@ def _check(estimator, X, reset: bool) -> np.ndarray:
         name = f"{names[column]!r}" if names is not None else str(column)
         kind, remedy = _fault(X_[row, column])
         raise ValueError(
-            f"X contains {kind} in column {name}, row {row} ({bad.sum()} such values in all); "
-            f"{remedy}"
+            f"{label} contains {kind} in column {name}, row {row} "
+            f"({bad.sum()} such values in all); {remedy}"
         )
     return rows
 

@@ -1,0 +1,128 @@
+"""Selection gates and shape functions: exact, with exact gradients, alone as in a stack."""
+
+import numpy as np
+import pytest
+import torch
+
+from whycluster import additive
+from whycluster.additive import StackedShapes, entmax15
+from whycluster.modules import take
+from whycluster.streams import Streams
+
+
+def build(n_models=2, order=1, n_channels=3, n_clusters=4):
+    basis = {"n_hidden": 8, "n_bases": 6, "streams": Streams(range(n_models))}
+    return StackedShapes(5, n_channels, n_clusters, order=order, **basis).double()
+
+
+class TestEntmax:
+    def test_solves_its_equation(self):
+        """p_i = max(z_i / 2 - τ, 0)² with one τ for all (Peters et al., Proposition 1)."""
+        z = torch.randn(50, 20, dtype=torch.float64) * 2
+        p = entmax15(z)
+        torch.testing.assert_close(p.sum(dim=1), torch.ones(50).double())
+        tau = torch.where(p > 0, z / 2 - p.sqrt(), torch.nan)
+        spread = tau.nan_to_num(-torch.inf).amax(1) - tau.nan_to_num(torch.inf).amin(1)
+        assert spread.abs().max() < 1e-12
+        lowest = tau.nan_to_num(torch.inf).amin(1, keepdim=True)
+        assert (torch.where(p == 0, z / 2 - lowest, -1.0) <= 1e-12).all()
+        assert 0 < (p == 0).double().mean() < 1
+
+    def test_by_hand(self):
+        p = entmax15(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+        # two entries: τ = 1/4 - sqrt(1/2 - 1/16), p = (z/2 - τ)²
+        tau = 0.25 - np.sqrt(0.5 - 0.0625)
+        np.testing.assert_allclose(p.numpy()[0], [(0.5 - tau) ** 2, tau**2], rtol=1e-12)
+
+    @pytest.mark.parametrize("n", [1, 2, 7, 40])
+    def test_gradient_against_finite_differences(self, n):
+        z = torch.randn(3, n, dtype=torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(entmax15, (z,))
+
+    def test_cold_gates_are_exactly_one_hot(self):
+        z = torch.rand(8, 600)
+        p = entmax15(z / 1e-5)
+        assert torch.equal(p, torch.nn.functional.one_hot(z.argmax(dim=1), 600).float())
+
+    def test_far_lower_entries_cost_no_precision(self):
+        z = torch.tensor([[0.3, 0.1, 0.0]])
+        far = torch.cat([z, torch.full((1, 500), -1e6)], dim=1)
+        torch.testing.assert_close(entmax15(far)[:, :3], entmax15(z), rtol=1e-6, atol=0)
+
+    def test_equal_logits_share(self):
+        torch.testing.assert_close(entmax15(torch.zeros(1, 4)), torch.full((1, 4), 0.25))
+
+
+class TestShapes:
+    @pytest.mark.parametrize("order", [1, 2])
+    @pytest.mark.parametrize("chunk", [1, 200, 10**6])
+    def test_gradients_against_finite_differences(self, order, chunk, monkeypatch):
+        monkeypatch.setitem(additive._CHUNK, "cpu", chunk)
+        shapes = build(order=order)
+        x = torch.randn(2, 7, 5, dtype=torch.float64)
+        names, values = zip(*shapes.named_parameters(), strict=True)
+
+        def run(*values):
+            weights = dict(zip(names, values, strict=True))
+            return torch.func.functional_call(shapes, weights, (x, 1.0))
+
+        assert torch.autograd.gradcheck(run, values, fast_mode=True)
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_equals_the_paper_channel_by_channel(self, order):
+        shapes = build(order=order)
+        x = torch.randn(2, 7, 5, dtype=torch.float64)
+        total = 0
+        for c in range(3):
+            gate = entmax15(shapes.selection[:, c] / 0.5)
+            h = (x @ gate.mT @ shapes.first.weight + shapes.first.bias).relu()
+            h = (h @ shapes.second.weight + shapes.second.bias).relu()
+            total = total + h @ shapes.bases @ shapes.mixing[:, c]  # Eqs. (10) to (12)
+        centred = total - total.mean(dim=-1, keepdim=True)
+        torch.testing.assert_close(shapes(x, 0.5), centred)
+        with torch.no_grad():
+            torch.testing.assert_close(shapes(x, 0.5), centred)
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_temperature_zero_is_the_limit_and_trains_no_gate(self, order):
+        shapes = build(order=order)
+        x = torch.randn(2, 7, 5, dtype=torch.float64)
+        torch.testing.assert_close(shapes(x, 0.0), shapes(x, 1e-6))
+        shapes(x, 0.0).square().sum().backward()
+        assert shapes.selection.grad is None
+        assert shapes.mixing.grad.abs().sum() > 0
+
+    def test_contributions_add_up_and_sum_to_zero_over_clusters(self):
+        shapes = build(order=2)
+        x = torch.randn(2, 7, 5, dtype=torch.float64)
+        parts = shapes.contributions(shapes.select(x, 0.0))
+        assert parts.shape == (2, 7, 3, 4)
+        torch.testing.assert_close(parts.sum(dim=2), shapes(x, 0.0))
+        assert parts.sum(dim=3).abs().max() < 1e-12
+
+    def test_a_contribution_depends_on_its_own_features_only(self):
+        shapes = build(order=2)
+        x = torch.randn(2, 1, 5, dtype=torch.float64)
+        before = shapes.contributions(shapes.select(x, 0.0))
+        for model in range(2):
+            for channel in range(3):
+                other = x.clone()
+                read = shapes.chosen()[model, channel]
+                other[:, :, [i for i in range(5) if i not in read]] += 9
+                after = shapes.contributions(shapes.select(other, 0.0))
+                assert torch.equal(after[model, :, channel], before[model, :, channel])
+
+    def test_a_stack_equals_single_models(self):
+        stack = build(n_models=3)
+        x = torch.randn(3, 7, 5, dtype=torch.float64)
+        for i in range(3):
+            single = build(n_models=1)
+            torch.testing.assert_close(take(stack.state_dict(), i), dict(alone(i).state_dict()))
+            single.load_state_dict(take(stack.state_dict(), i))
+            torch.testing.assert_close(single(x[[i]], 1.0), stack(x, 1.0)[[i]])
+
+
+def alone(seed):
+    """Return the stack of one that starts from this seed."""
+    basis = {"n_hidden": 8, "n_bases": 6, "streams": Streams([seed])}
+    return StackedShapes(5, 3, 4, order=1, **basis).double()
