@@ -72,6 +72,17 @@ class TestPartition:
         merged = partition.merge_small(gower_distances(X), labels, least=3)
         assert merged.tolist() == [0] * 12 + [1] * 11
 
+    def test_nearest_is_by_the_mean_whatever_the_size(self):
+        labels = np.repeat([0, 1, 2], [30, 2, 3])
+        D = gower_distances(points((0, 30), (1, 2), (5, 3)))
+        assert partition.merge_small(D, labels, 3).tolist() == [0] * 32 + [1] * 3
+
+    def test_what_was_merged_counts_for_the_next(self):
+        X = points((0, 10), (10, 10), (25, 1), (4.8, 2))  # 25 goes to 10, far from 4.8 then
+        labels = np.repeat([0, 1, 2, 3], [10, 10, 1, 2])
+        merged = partition.merge_small(gower_distances(X), labels, 3)
+        assert merged.tolist() == [0] * 10 + [1] * 11 + [0] * 2
+
     def test_where_all_are_small_the_smallest_joins_first(self):
         X = points((0, 4), (1, 3), (9, 2))
         labels = np.repeat([0, 1, 2], [4, 3, 2])
@@ -154,6 +165,12 @@ class TestRules:
             (50, [20, 30], True),
             (30, [15, 15], True),
         ]
+
+    def test_shares_are_of_all_rows(self):
+        X = points((0, 40), (10, 24), (10.6, 36))  # 36 are more than half of 60, not of 100
+        model = GowerClustering().fit(X)
+        assert sizes(model) == [40, 36, 24]
+        assert [s["rows"] for s in model.splits_] == [100, 60]
 
     def test_not_below_the_minimum_silhouette(self):
         first, second = (
