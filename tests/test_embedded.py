@@ -235,6 +235,25 @@ class TestInterventions:
         mean = changed.network_.autoencoder.encoder.norms[0].running_mean
         torch.testing.assert_close(mean, first(x).mean(dim=1), atol=1e-4, rtol=1e-3)
 
+    def test_clusters_found_anew_keep_their_numbers(self, model, X):
+        changed = model.intervene(X, BRB(alpha=0.9), random_state=1)
+        assert (changed.labels_ == model.labels_).mean() >= 0.98
+
+    def test_everything_of_a_cluster_is_renumbered(self):
+        order = torch.tensor([[2, 0, 1]])
+        means = RunningMeans(1, 3, 1, first_count=1, max_count=9)
+        means.place(Clusters(torch.tensor([[[1.0], [2.0], [3.0]]])))
+        means.counts = torch.tensor([[[4.0], [5.0], [6.0]]])
+        means.reorder(order)
+        assert means.centres.flatten().tolist() == [3, 1, 2]
+        assert means.counts.flatten().tolist() == [6, 4, 5]
+        rows = torch.tensor(make_blobs(60, 2, centers=3, random_state=0)[0])[None].float()
+        mixture = GaussianCentres(1, 3, 2)
+        mixture.place(recluster(rows, 3, "em", Streams([0])))
+        before = mixture(rows)
+        mixture.reorder(order)
+        torch.testing.assert_close(mixture(rows), before[:, :, order[0]])
+
     def test_a_fitted_model_can_be_seen_after_an_intervention(self, model, X):
         before = model.embedding_.copy(), model.labels_.copy()
         changed = model.intervene(X, BRB(alpha=0.5))

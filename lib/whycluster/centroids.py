@@ -2,7 +2,8 @@
 
 Each class maps embeddings (n_models, batch, n_latent) to logits (n_models, batch, n_clusters) that
 are largest for the cluster of a row. `place` puts the centres where a clustering found them,
-`follow` moves them after a batch, `forget` drops what they remember of their own movement.
+`reorder` renumbers them, `follow` moves them after a batch, `forget` drops what they remember of
+their own movement.
 """
 
 import torch
@@ -44,6 +45,11 @@ class StudentCentres(nn.Module):
         """Put the centres where a clustering found them."""
         self.centres.copy_(found.centres)
 
+    @torch.no_grad()
+    def reorder(self, order: Tensor) -> None:
+        """Put centre ``order[i, k]`` of model i in place k; `order` is (n_models, n_clusters)."""
+        self.centres.copy_(_reordered(self.centres, order))
+
     def follow(self, z: Tensor, labels: Tensor) -> None:
         """Do nothing: the optimiser moves these centres."""
 
@@ -79,6 +85,13 @@ class GaussianCentres(StudentCentres):
         self.whitening.copy_(inverse)
         self.offset.copy_(found.weights.double().log() + log_det)
 
+    @torch.no_grad()
+    def reorder(self, order: Tensor) -> None:
+        """Reorder covariances and weights, too."""
+        super().reorder(order)
+        self.whitening.copy_(_reordered(self.whitening, order))
+        self.offset.copy_(_reordered(self.offset, order))
+
 
 class RunningMeans(nn.Module):
     """Centres of DCN: the mean of all rows that ever went to them."""
@@ -97,6 +110,11 @@ class RunningMeans(nn.Module):
         """Put the centres where a clustering found them."""
         self.centres = found.centres
 
+    def reorder(self, order: Tensor) -> None:
+        """Put centre ``order[i, k]`` of model i in place k, with its count."""
+        self.centres = _reordered(self.centres, order)
+        self.counts = _reordered(self.counts, order)
+
     def follow(self, z: Tensor, labels: Tensor) -> None:
         """Take rows into the means: each in turn by 1/count, Eq. (8) of DCN, in closed form."""
         member = nn.functional.one_hot(labels, self.centres.shape[1]).to(z.dtype).mT
@@ -107,3 +125,8 @@ class RunningMeans(nn.Module):
     def forget(self, optimizer: torch.optim.Optimizer) -> None:
         """Count from the start again."""
         self.counts = torch.full_like(self.counts, float(self.first_count))
+
+
+def _reordered(tensor: Tensor, order: Tensor) -> Tensor:
+    """Return ``tensor[i, order[i, k]]`` at (i, k)."""
+    return tensor[torch.arange(len(tensor), device=tensor.device)[:, None], order]

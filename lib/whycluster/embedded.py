@@ -62,6 +62,7 @@ from whycluster.attribution import attribute
 from whycluster.brb import BRB, as_brb, soft_reset
 from whycluster.centroids import GaussianCentres, RunningMeans, StudentCentres, squared_distances
 from whycluster.explanation import Explanation
+from whycluster.metrics import match_clusters
 from whycluster.modules import StackedAutoencoder, set_statistics
 from whycluster.reclustering import draw_rows, recluster
 from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator, evaluate
@@ -231,6 +232,7 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         changed = copy.deepcopy(self)
         seed = check_random_state(random_state).randint(2**31 - 1)
         phases = _Phases(changed, changed.network_, torch.from_numpy(data), Streams([seed]))
+        phases.labels = torch.from_numpy(self.predict(X))[None]
         phases.intervene(brb or BRB(), optimizer=None)
         set_statistics(changed.network_.autoencoder.encoder, phases.passes())
         changed._describe((data, None))
@@ -625,6 +627,7 @@ class _Phases:
         self.streams = streams_
         self.on_epoch = on_epoch
         self.has_clustered = False
+        self.labels: Tensor | None = None  # present clusters (n_models, n_samples)
 
     def pretrain(self, tick) -> History:
         """Reconstruct all rows."""
@@ -648,20 +651,27 @@ class _Phases:
         self.has_clustered = True
         s, network = self.settings, self.network
         self.place(s._first_clusters, MOST_ROWS)
-        watch = _Watch(self.assign(), network.clusters, self.on_epoch)
-
-        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            parts, z, logits = s._objective(network, self.data[rows])
-            z, labels = z.detach(), logits.argmax(dim=2)
-            watch.see(rows, z, labels)
-            network.clusters.follow(z, labels)
-            return parts
-
+        self.labels = self.assign()
+        watch = _Watch(self.labels, network.clusters, self.on_epoch)
         optimizer = _adam(network.parameters(), s.learning_rate)
         epochs = self.interrupted(optimizer)
-        history = train(step, optimizer, epochs, s.max_epochs, on_epoch=watch.closing(tick))
+        closing = watch.closing(tick)
+        history = train(self.step(watch), optimizer, epochs, s.max_epochs, on_epoch=closing)
         set_statistics(network.autoencoder.encoder, self.passes())
         return history | watch.history()
+
+    def step(self, watch: "_Watch") -> Callable[[Tensor, float], dict[str, Tensor]]:
+        """Return a step of clustering for the training loop."""
+        clusters = self.network.clusters
+
+        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
+            parts, z, logits = self.settings._objective(self.network, self.data[rows])
+            z, labels = z.detach(), logits.argmax(dim=2)
+            watch.see(rows, z, labels)
+            clusters.follow(z, labels)
+            return parts
+
+        return step
 
     def interrupted(self, optimizer) -> Iterator[Iterator[Tensor]]:
         """Yield the batches of each epoch; intervene before those that BRB names."""
@@ -679,6 +689,7 @@ class _Phases:
             soft_reset(self.network.autoencoder.encoder, fresh, brb)
         if brb.recluster:
             self.place(brb.recluster, brb.n_rows)
+            self.renumber()
             if brb.momentum and optimizer:
                 self.network.clusters.forget(optimizer)
 
@@ -688,6 +699,13 @@ class _Phases:
         set_statistics(self.network.autoencoder.encoder, self.passes())
         z = draw_rows(self.embed(), n_rows, self.streams)
         self.network.clusters.place(recluster(z, s.n_clusters, method, self.streams, s.n_init))
+
+    def renumber(self) -> None:
+        """Give new clusters the numbers of the old ones that they share most rows with."""
+        pairs = zip(self.labels.cpu().numpy(), self.assign().cpu().numpy(), strict=True)
+        numbers = [match_clusters(old, new, self.settings.n_clusters) for old, new in pairs]
+        order = torch.as_tensor(np.argsort(numbers, axis=1), device=self.data.device)
+        self.network.clusters.reorder(order)
 
     def rows(self) -> Iterator[Tensor]:
         """Yield the row numbers of one epoch."""

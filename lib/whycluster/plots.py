@@ -752,7 +752,9 @@ def voronoi(points, centres, labels, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def uncertainty(points, doubt, *, ax: Axes | None = None) -> Axes:
+def uncertainty(
+    points, doubt, *, label: str = "1 - largest membership", ax: Axes | None = None
+) -> Axes:
     """Rows in the plane, the darker the less sure their cluster.
 
     Parameters
@@ -760,7 +762,9 @@ def uncertainty(points, doubt, *, ax: Axes | None = None) -> Axes:
     points : array-like of shape (n_samples, 2)
         Coordinates.
     doubt : array-like of shape (n_samples,)
-        One minus the largest membership, in [0, 1].
+        In [0, 1], such as one minus the largest membership.
+    label : str
+        What doubt is, written at the colour bar.
     ax : Axes, optional
         Where to draw; a new figure where it is None.
 
@@ -783,7 +787,7 @@ def uncertainty(points, doubt, *, ax: Axes | None = None) -> Axes:
     size = float(np.clip(6000 / len(points), 4, 28))
     dots = {"s": size, "linewidths": 0, "rasterized": len(points) > 2000}
     image = ax.scatter(*points[order].T, c=doubt[order], cmap=SEQUENTIAL, vmin=0, **dots)
-    _colour_bar(ax, image, "1 - largest membership")
+    _colour_bar(ax, image, label)
     return _finish(ax, "component 1", "component 2", grid=None)
 
 
