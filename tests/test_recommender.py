@@ -14,6 +14,7 @@ from whycluster import ClustRecNet, descriptors, pretrained, selection
 from whycluster.algorithms import ALGORITHMS, NAMES
 from whycluster.generation import DataSets
 from whycluster.labelling import wide
+from whycluster.pretrained import __main__ as making
 from whycluster.recommender import PUBLISHED, _Images, score
 from whycluster.recommender_networks import NETWORKS, ImageNetwork, StackedAttention, images
 from whycluster.streams import Streams
@@ -341,3 +342,29 @@ def test_the_pretrained_model_beats_every_single_algorithm(model):
     found = score(probability, scores.to_numpy())
     assert found["micro F1"] > 0.757  # published, for the published network
     assert found["ARI"] > scores.mean().max()
+
+
+class TestMakingThePretrainedModel:
+    def test_labels_go_on_where_they_ended(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(making, "FOLDER", tmp_path)
+        making.main(["--training", "1"])
+        first = pd.read_parquet(tmp_path / "training.parquet")
+        making.main(["--training", "2"])
+        both = pd.read_parquet(tmp_path / "training.parquet")
+        pd.testing.assert_frame_equal(both.iloc[:10], first)
+        assert len(both) == 20
+
+    def test_the_record_says_what_was_seen_and_how_well_it_went(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(making, "MODEL", tmp_path)
+        monkeypatch.setattr(making, "load", _a_few)
+        record = making.train()
+        assert json.loads((tmp_path / "training.json").read_text()) == record
+        assert record["n_training"] == record["test"]["n_datasets"] == 10
+        assert 0 <= record["test"]["Hamming loss"] < 0.5
+        assert ClustRecNet.load(tmp_path).n_datasets_ == 10
+
+
+def _a_few(split):
+    settings, labels = pretrained.load(split)
+    few = settings[settings["n_clusters"] * settings["cluster_size"] <= 250].iloc[:10]
+    return few, labels[labels["dataset"].isin(few.index)]
