@@ -197,3 +197,27 @@ def test_models_of_a_stack_do_not_mix(loss):
     a, b = draw(3, 6, 4), draw(3, 6, 4, seed=1)
     alone = [loss(a[i : i + 1], b[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(loss(a, b), torch.cat(alone))
+
+
+class TestCrossEntropy:
+    def test_agrees_with_torch_for_hard_targets(self):
+        logits, labels = draw(2, 5, 3), torch.tensor([[0, 1, 2, 1, 0], [2, 2, 1, 0, 0]])
+        target = torch.nn.functional.one_hot(labels, 3).double()
+        expected = torch.stack(
+            [torch.nn.functional.cross_entropy(x, y) for x, y in zip(logits, labels, strict=True)]
+        )
+        torch.testing.assert_close(losses.cross_entropy(logits, target), expected)
+
+    def test_weights_by_hand(self):
+        target = torch.tensor([[[1.0, 0], [0, 1]]])
+        loss = losses.cross_entropy(torch.zeros(1, 2, 2), target, torch.tensor([1.0, 3]))
+        torch.testing.assert_close(loss, torch.tensor([2 * log(2)]))
+
+    def test_gradient(self):
+        target = torch.softmax(draw(2, 4, 3, seed=1), dim=-1)
+        assert gradcheck(lambda z: losses.cross_entropy(z, target), draw(2, 4, 3).requires_grad_())
+
+
+def test_weight_penalty_is_the_mean_absolute_weight_of_each_model():
+    w = torch.tensor([[[1.0, -1], [3, -3]], [[0, 0], [0, 8]]])
+    torch.testing.assert_close(losses.weight_penalty(w), torch.tensor([2.0, 2.0]))

@@ -75,3 +75,51 @@ def test_restored_streams_continue():
 def test_state_of_another_number_of_models_is_refused():
     with pytest.raises(ValueError, match="shorter"):
         Streams(SEEDS).restore(Streams([0, 1]).state())
+
+
+class TestMasks:
+    @pytest.mark.parametrize("share", [0.0, 0.25, 0.75, 0.9, 1.0])
+    def test_share_is_met(self, share):
+        masks = Streams(SEEDS).masks(share, 100, 301)
+        assert masks.shape == (3, 100, 301)
+        torch.testing.assert_close(
+            masks.float().mean(dim=(1, 2)), torch.full((3,), share), atol=0.01, rtol=0
+        )
+
+    def test_entries_are_independent(self):
+        rows = Streams([0]).masks(0.5, 20_000, 8)[0].float()
+        assert (torch.corrcoef(rows.T) - torch.eye(8)).abs().max() < 0.03
+
+
+def test_the_head_draws_from_the_same_generators():
+    whole, parts = Streams(SEEDS), Streams(SEEDS)
+    expected = [whole.uniform(2), whole.uniform(2)]
+    assert torch.equal(parts.uniform(2), expected[0])
+    assert torch.equal(parts.head(2).uniform(2), expected[1][:2])
+
+
+class TestBatchesWithin:
+    ROWS = (torch.arange(100, 110), torch.arange(20, 27), torch.arange(3))
+
+    def test_batches_are_full_and_models_with_fewer_rows_leave_earlier(self):
+        batches = list(Streams(SEEDS).batches_within(self.ROWS, 4))
+        assert [tuple(batch.shape) for batch in batches] == [(3, 4), (2, 4), (1, 4)]
+
+    def test_each_model_sees_all_of_its_rows_and_no_other(self):
+        batches = list(Streams(SEEDS).batches_within(self.ROWS, 4))
+        for i, own in enumerate(self.ROWS):
+            seen = torch.cat([batch[i] for batch in batches if len(batch) > i])
+            values, counts = seen.unique(return_counts=True)
+            assert torch.equal(values, own)
+            assert counts.max() - counts.min() <= 1
+
+    def test_a_model_sees_the_same_alone(self):
+        together = list(Streams(SEEDS).batches_within(self.ROWS, 4))
+        (first, second) = Streams(SEEDS[1:2]).batches_within(self.ROWS[1:2], 4)
+        assert torch.equal(
+            torch.stack([first[0], second[0]]), torch.stack([together[0][1], together[1][1]])
+        )
+
+    def test_order_of_rising_length_is_refused(self):
+        with pytest.raises(ValueError, match="falling"):
+            list(Streams(SEEDS).batches_within(self.ROWS[::-1], 4))
