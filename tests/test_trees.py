@@ -149,8 +149,16 @@ class TestSoft:
     def test_network_and_reading_agree(self, planted):
         X, _ = planted
         tree = clone(SOFT).fit(X)
-        found = tree._evaluate(X)
-        np.testing.assert_allclose(tree.predict_proba(X), found["membership"], atol=1e-6)
+        scaled = StandardScaler().fit_transform(X).astype(np.float32)
+        with torch.no_grad():
+            found = tree.network_(torch.as_tensor(scaled)[None])
+        np.testing.assert_allclose(tree.predict_proba(X), found["membership"][0], atol=1e-5)
+
+    def test_units_of_features_do_not_matter(self, planted):
+        X, _ = planted
+        units = np.array([1e-3, 10, 1, 0.01, 1e3])
+        tree, other = clone(SOFT).fit(X), clone(SOFT).fit(X * units + 5, representation=X)
+        assert (tree.labels_ == other.labels_).mean() > 0.97
 
     def test_answers_are_logistic_in_one_feature(self, planted):
         X, _ = planted

@@ -40,7 +40,9 @@ Deviations from the papers
    cluster. The papers print the tree only.
 """
 
+from collections.abc import Iterator
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -64,8 +66,6 @@ from whycluster.tree_reading import TreeReading, levels_of
 
 class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
     """Soft clustering tree: a tree of probabilistic questions, each about one feature.
-
-    Expects features of comparable scale: standardise them first.
 
     Parameters
     ----------
@@ -216,9 +216,7 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         X_ = validation.check_fit(self, X)
         rows = _represent(representation, X_)
         self.n_dimensions_ = rows.shape[1]
-        offset = rows.mean(axis=0, dtype=float)
-        scale = float(np.sqrt(rows.var(axis=0, dtype=float).mean())) or 1.0
-        return X_, ((rows - offset) / scale).astype(np.float32), offset, scale
+        return _Data(X_, rows)
 
     def _build(self, streams: Streams) -> "_SoftTree":
         sizes = self.n_features_in_, self.depth, self.n_clusters, self.n_dimensions_
@@ -226,7 +224,7 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
 
     def _train(self, data, seeds: list[int]) -> tuple["_SoftTree", History]:
         """Train `n_init` models per seed; keep the one of lowest inertia for each."""
-        X, representation, _, _ = data
+        X, representation = data.scaled()
         device = resolve_device(self.device)
         starts = [s for seed in seeds for s in _restart_seeds(seed, self.n_init)]
         streams = Streams(starts, device)
@@ -264,14 +262,15 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         return (inertias.argmin(axis=1) + np.arange(len(inertias)) * self.n_init).tolist()
 
     def _describe(self, data) -> None:
-        network, (X, representation, offset, scale) = self.network_, data
+        network = self.network_
         self.feature_ = network.feature[0].numpy()
-        self.threshold_ = network.threshold[0].detach().numpy().astype(float)
-        self.sharpness_ = network.log_sharpness[0].detach().double().exp().numpy()
+        mean, deviation = (values[self.feature_] for values in data.feature_scale())
+        self.threshold_ = mean + deviation * network.threshold[0].detach().numpy()
+        self.sharpness_ = network.log_sharpness[0].detach().double().exp().numpy() / deviation
         self.leaf_membership_ = network.leaf_logits[0].detach().double().softmax(dim=-1).numpy()
+        offset, scale = data.representation_scale()
         self.cluster_centers_ = offset + scale * network.centers[0].detach().double().numpy()
-        self._describe_tree(X, representation)
-        self.inertia_ *= scale**2
+        self._describe_tree(data.X, data.representation)
 
     def _answer(self, X: np.ndarray) -> np.ndarray:
         # in double precision: single-precision vector units round the last rows differently
@@ -448,6 +447,28 @@ class TAOClusteringTree(TreeReading, ClusterMixin, BaseEstimator):
 # Soft trees
 
 
+class _Data(NamedTuple):
+    """Rows of the table and of the representation; trees train on both in their own units."""
+
+    X: np.ndarray
+    representation: np.ndarray
+
+    def feature_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of each feature, 1 for a constant one."""
+        deviation = self.X.std(axis=0, dtype=float)
+        return self.X.mean(axis=0, dtype=float), np.where(deviation > 0, deviation, 1.0)
+
+    def representation_scale(self) -> tuple[np.ndarray, float]:
+        """Return the mean of each dimension, and the typical standard deviation of all of them."""
+        variance = self.representation.var(axis=0, dtype=float).mean()
+        return self.representation.mean(axis=0, dtype=float), float(np.sqrt(variance)) or 1.0
+
+    def scaled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return both without mean and in these units, float32."""
+        pairs = ((self.X, self.feature_scale()), (self.representation, self.representation_scale()))
+        return tuple(((rows - m) / d).astype(np.float32) for rows, (m, d) in pairs)
+
+
 class _SoftTree(nn.Module):
     """A stack of complete binary trees with logistic questions and soft leaves."""
 
@@ -486,7 +507,7 @@ class _SoftTree(nn.Module):
 class _Stages:
     """The phases of training a stack of soft trees; each returns its history.
 
-    `representation` is centred and in units of its typical deviation, as are the centres.
+    Rows come as `_Data.scaled` has them; thresholds and centres are in the same units.
     """
 
     def __init__(self, settings: SoftClusteringTree, network, x, representation, streams: Streams):
@@ -608,26 +629,29 @@ class _Splits:
         narrow = node.astype(np.int16)  # numpy sorts these in linear time
         for j, order in enumerate(self.order):
             order = order[np.argsort(narrow[order], kind="stable")]
-            found = self._scan(self.X[order, j], gain[order], node[order], total)
+            found = _scan(self.X[order, j], gain[order], node[order], total, value)
             for i, at, least in found:
-                if least < value[i]:
-                    feature[i], threshold[i], value[i] = j, at, least
+                feature[i], threshold[i], value[i] = j, at, least
         return feature, threshold, value
 
-    def _scan(self, x, gain, node, total):
-        """Yield node, threshold and sum of the best split of each node by one sorted feature."""
-        last = np.flatnonzero(np.diff(node, append=-1))  # last row of each node
-        first = np.concatenate([[0], last[:-1] + 1])
-        passed = np.cumsum(gain)
-        before = np.repeat(np.concatenate([[0.0], passed[last[:-1]]]), last - first + 1)
-        rest = total[node] - (passed - before)  # of the rows after this one, which answer no
-        is_between = np.append(x[1:] > x[:-1], False)
-        is_between[last] = False
-        rest = np.where(is_between, rest, np.inf)
-        for a, b in zip(first, last, strict=True):
-            at = a + int(rest[a : b + 1].argmin())
-            if is_between[at]:
-                yield int(node[a]), _between(x[at], x[at + 1]), rest[at]
+
+def _scan(x, gain, node, total, value) -> Iterator[tuple[int, np.float32, float]]:
+    """Yield node, threshold and sum of splits by one feature that beat the `value` of their node.
+
+    Rows come node by node, and within a node in the order of the feature.
+    """
+    last = np.flatnonzero(np.diff(node, append=-1))  # last row of each node
+    first = np.concatenate([[0], last[:-1] + 1])
+    passed = np.cumsum(gain)
+    before = np.repeat(np.concatenate([[0.0], passed[last[:-1]]]), last - first + 1)
+    rest = total[node] - (passed - before)  # of the rows after this one, which answer no
+    is_between = np.append(x[1:] > x[:-1], False)
+    is_between[last] = False
+    rest[~is_between] = np.inf
+    least = np.minimum.reduceat(rest, first)
+    for k in np.flatnonzero(least < value[node[first]]):
+        at = first[k] + int(rest[first[k] : last[k] + 1].argmin())
+        yield int(node[at]), _between(x[at], x[at + 1]), rest[at]
 
 
 def _between(low: np.float32, high: np.float32) -> np.float32:
