@@ -45,6 +45,7 @@ CLASS_COUNTS = {
     "fashion-mnist": [7000] * 10,
     "kmnist": [7000] * 10,
     "usps": [1553, 1269, 929, 824, 852, 716, 834, 792, 708, 821],
+    "gtsrb": [2250, 2100, 1110, 1200, 1200],
     "coil20": [72] * 20,
     "orl": [10] * 40,
     "yale": [11] * 15,
@@ -551,6 +552,42 @@ def test_unknown_name_suggests_close_ones():
 def test_unknown_part_lists_the_parts():
     with pytest.raises(ValueError, match=r"iris has no part 'train'; choose one of \('all',\)"):
         datasets.load("iris", part="train")
+
+
+def photographs(names, colours):
+    """Return the bytes of a zip archive of 6x4 PPM images of one colour, and a list of signs."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, colour in zip(names, colours, strict=True):
+            half = bytes([0, 0, 0] * 12)  # upper half black
+            archive.writestr(name, b"P6\n6 4\n255\n" + half + bytes(colour) * 12)
+    return buffer.getvalue()
+
+
+def test_signs_are_read_from_folders_and_from_the_list_of_the_test_images(supply):
+    training = [
+        f"GTSRB/Training/{folder}/00000_00000.ppm" for folder in ("00012", "00002", "00003")
+    ]
+    test = ["GTSRB/Final_Test/Images/00000.ppm", "GTSRB/Final_Test/Images/00001.ppm"]
+    listed = io.BytesIO()
+    with zipfile.ZipFile(listed, "w") as archive:
+        rows = "Filename;Width;ClassId\n00001.ppm;6;35\n00000.ppm;6;7\n"
+        archive.writestr("GT-final_test.csv", rows)
+    red, green = (250, 0, 0), (0, 250, 0)
+    supply(
+        "gtsrb",
+        photographs(training, [red, green, red]),
+        photographs(test, [red, green]),
+        listed.getvalue(),
+    )
+    data = datasets.load("gtsrb")
+    assert data.target.tolist() == ["speed limit 50", "priority road", "ahead only"]
+    assert list(data.features.columns[:2]) == ["red_pixel_r0_c0", "red_pixel_r0_c1"]
+    assert data.features.shape == (3, 3072)
+    images = data.features.to_numpy().reshape(3, 3, 32, 32)
+    assert images[:, :, 0].max() == 0  # the upper edge is black
+    np.testing.assert_array_equal(images[:, :, -1, 5], [[0, 255, 0], [255, 0, 0], [0, 255, 0]])
+    assert datasets.load("gtsrb", part="test").target.tolist() == ["ahead only"]
 
 
 def test_every_entry_is_complete():

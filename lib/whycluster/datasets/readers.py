@@ -5,10 +5,12 @@ The keyword arguments of a reader are the keys that registry.toml may set for it
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import tarfile
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import rdata
 import scipy.io
 import sklearn.datasets
 import xlrd
+from PIL import Image, ImageOps
 from sklearn.utils import check_random_state
 
 from whycluster.datasets.synthetic import make_idc_synthetic
@@ -220,6 +223,32 @@ def read_topics(
     return texts.to_frame(), topic
 
 
+def read_signs(paths: Sequence[Path], *, classes: dict[str, str], side: int) -> Table:
+    """Zip archives of photographed signs of many sizes; those of the chosen classes.
+
+    The class of a training image is its folder, that of a test image is in a list of its own. Each
+    image is scaled to `side` x `side` pixels, then the histogram of each colour is equalised, as in
+    the experiments of BRB.
+    """
+    images, labels = [], []
+    with contextlib.ExitStack() as stack:
+        archives = [stack.enter_context(zipfile.ZipFile(path)) for path in paths]
+        listed = _listed_signs(archives)
+        for archive, name in ((a, n) for a in archives for n in sorted(a.namelist())):
+            if not name.endswith(".ppm"):
+                continue
+            folder, file = name.split("/")[-2:]
+            label = listed[file] if folder == "Images" else int(folder)
+            if str(label) in classes:
+                images.append(_sign(archive, name, side))
+                labels.append(label)
+    data = np.stack(images).transpose(0, 3, 1, 2).reshape(len(images), -1)
+    names = [f"{colour}_{pixel}" for colour in _COLOURS for pixel in _pixel_names((side, side))]
+    return pd.DataFrame(data, columns=names), _target(labels, "sign", classes)
+
+
+_COLOURS = ("red", "green", "blue")
+
 READERS = {
     "text": read_text,
     "xls": read_xls,
@@ -227,6 +256,7 @@ READERS = {
     "rda": read_rda,
     "cells": read_cells,
     "idx": read_idx,
+    "signs": read_signs,
     "hdf5": read_hdf5,
     "sklearn": read_sklearn,
     "generated": read_generated,
@@ -244,6 +274,21 @@ def _member(path: Path, name: str) -> io.BytesIO:
     """Content of a file in a tar archive."""
     with tarfile.open(path) as archive:
         return io.BytesIO(archive.extractfile(name).read())
+
+
+def _listed_signs(archives: Sequence[zipfile.ZipFile]) -> dict[str, int]:
+    """Classes of the test images, by file name."""
+    for archive in archives:
+        if "GT-final_test.csv" in archive.namelist():
+            table = pd.read_csv(archive.open("GT-final_test.csv"), sep=";")
+            return dict(zip(table["Filename"], table["ClassId"], strict=True))
+    return {}
+
+
+def _sign(archive: zipfile.ZipFile, name: str, side: int) -> np.ndarray:
+    image = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
+    scaled = image.resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(ImageOps.equalize(scaled))  # (side, side, 3)
 
 
 def _opened(path: Path) -> Path | io.BytesIO:
