@@ -47,7 +47,8 @@ def load(name: str, *, part: str = "all", random_state: int | None = 0) -> Datas
         do not matter, so "TOX-171" and "tox_171" are the same.
     part : {"all", "train", "test"}, default "all"
         Which rows, for the sets that upstream splits (mnist, fashion-mnist, kmnist, gtsrb,
-        pendigits, optdigits, shuttle, avila, adult); "all" is the training rows followed by the test rows.
+        pendigits, optdigits, shuttle, avila, adult); "all" is the training rows followed by the
+        test rows.
     random_state : int or None, default 0
         Seed of the sets that are drawn (idc-synthetic, mnist10k); the others do not depend on it.
 
