@@ -19,6 +19,7 @@ from whycluster.attribution import attribute
 from whycluster.explanation import Explanation
 from whycluster.idc import IDC
 from whycluster.metrics import match_clusters, silhouette
+from whycluster.neurcam import NeurCAM
 from whycluster.validation import check_n_clusters
 
 SILHOUETTE_BANDS = (
@@ -427,6 +428,24 @@ def _build_idc(n_clusters, random_state, n_samples, n_features):
     )
 
 
+def _build_neurcam(n_clusters, random_state, n_samples, n_features):
+    """Return a NeurCAM for tables: a narrow network, half the steps of IDC, two restarts."""
+    n_epochs = int(np.clip(STEPS / 2 * BATCH / n_samples, 20, 300))
+    return NeurCAM(
+        n_clusters,
+        n_shapes=min(n_features, 64),
+        hidden_units=32,
+        n_bases=16,
+        warmup_epochs=n_epochs // 2,
+        anneal_epochs=n_epochs // 4,
+        max_epochs=n_epochs,
+        batch_size=BATCH,
+        learning_rate=1e-2,
+        n_init=2,
+        random_state=random_state,
+    )
+
+
 METHODS = [
     Method(
         "k-means",
@@ -441,5 +460,13 @@ METHODS = [
         "can do without. A gate says how far a feature was let through: 0 not at all, 1 in full.",
         _build_idc,
         IDC.explain,
+    ),
+    Method(
+        "NeurCAM",
+        "Each cluster's score is a sum of curves, one per column, that a neural network has "
+        "learnt. A contribution says how much the column's curve adds to the score of a row's own "
+        "cluster (logits).",
+        _build_neurcam,
+        NeurCAM.explain,
     ),
 ]
