@@ -46,12 +46,20 @@ def test_purification_equals_mass_moved_by_hand(table):
 
 def test_a_sum_of_main_effects_leaves_nothing_to_the_pair():
     X = RNG.normal(size=(400, 2)).astype(np.float32)
-    knots = shapes.knots(X[:, 0], shapes.N_KNOTS)
-    f = (np.abs(X[:, :1] - knots[9]) - 2 * X[:, 1:])[:, None]  # bends at a knot
+    knots = shapes.knots(X[:, 0], 400 // 30)
+    f = (np.abs(X[:, :1] - knots[4]) - 2 * X[:, 1:])[:, None]  # bends at a knot
     terms = Terms([(1, 0)], 1).fit(f, X)
     read = terms.read(f, X)[..., 0]
     assert np.abs(read[:, 2]).max() < 1e-5
     np.testing.assert_allclose(read[:, 1], -2 * (X[:, 1] - X[:, 1].mean()), atol=1e-4)
+
+
+def test_few_rows_are_not_fitted_to_the_last_one():
+    """A pair of pure noise has next to no main effects, however few the rows."""
+    X = RNG.normal(size=(120, 2)).astype(np.float32)
+    f = RNG.normal(size=(120, 1, 1))
+    read = Terms([(0, 1)], 1).fit(f, X).read(f, X)
+    assert np.square(read[:, :2]).sum(axis=1).mean() < 0.2 * np.square(read[:, 2]).mean()
 
 
 def test_terms_add_up_also_for_rows_never_seen():

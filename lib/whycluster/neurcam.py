@@ -60,7 +60,7 @@ from tqdm.auto import tqdm
 from whycluster import additive, losses
 from whycluster.additive import StackedShapes
 from whycluster.explanation import Explanation
-from whycluster.shapes import N_VALUES, Terms, knots, shares, tabulate
+from whycluster.shapes import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
 from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
 from whycluster.streams import Streams
 from whycluster.training import History, Plateau, resolve_device, train
@@ -314,8 +314,8 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         DataFrame
             term; feature, value; feature_2, value_2 (missing for one feature); cluster;
             contribution (logits, centred); density (share of the training rows nearest to the
-            value or pair of values). Values are all that occur, or 256 quantiles (32 along each
-            side of a pair).
+            value or pair of values). Values are all that occur, or 256 quantiles (up to 32
+            along each side of a pair).
         """
         check_is_fitted(self)
         frames = [self._graph(features) for features in self._terms.terms]
@@ -470,7 +470,7 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         channels = self.network_.channels()
         terms = Terms(channels, self.n_clusters).fit(self._channel_contributions(X), X)
         self._knots_ = {str(i): values for i, values in terms.knots.items()}
-        self._moved_ = {" ".join(map(str, key)): table for key, table in terms.moved.items()}
+        self._moved_ = {_key(key): table for key, table in terms.moved.items()}
         self._offset_ = terms.offset
         self.intercept_ = self.network_.centred_intercept() + terms.intercept
         names = self._feature_names()
@@ -493,16 +493,14 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
     def _describe_density(self, terms: Terms, X: np.ndarray) -> None:
         """Keep where the training rows are: the values of graphs and tables, and their shares."""
         self._values_, self._shares_ = {}, {}
+        side = int(np.clip(len(X) // 10, 8, N_KNOTS))
         for features in terms.terms:
-            size = N_VALUES if len(features) == 1 else len(X)
-            grids = [
-                knots(X[:, i], size) if len(features) == 1 else terms.knots[i] for i in features
-            ]
+            size = N_VALUES if len(features) == 1 else side
             columns = [X[:, i] for i in features]
-            key = " ".join(map(str, features))
-            self._shares_[key] = shares(columns, grids)
-            if len(features) == 1:
-                self._values_[key] = grids[0]
+            grids = [knots(column, size) for column in columns]
+            self._shares_[_key(features)] = shares(columns, grids)
+            for i, grid in zip(features, grids, strict=True):
+                self._values_[_key((i, len(features)))] = grid
 
     @property
     def _terms(self) -> Terms:
@@ -556,10 +554,9 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         return np.concatenate([part[:, t] for _, part in self._read(X)])
 
     def _graph(self, features: tuple[int, ...]) -> pd.DataFrame:
-        key = " ".join(map(str, features))
-        grids = [self._values_[key]] if len(features) == 1 else self._pair_knots(features)
+        grids = [self._values_[_key((i, len(features)))] for i in features]
         frame = self._frame(features, *_mesh(grids))
-        wide = frame.assign(density=self._shares_[key].ravel())
+        wide = frame.assign(density=self._shares_[_key(features)].ravel())
         tidy = wide.melt(
             [c for c in wide if c not in self._cluster_columns()],
             var_name="cluster",
@@ -569,18 +566,16 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
         order = ["term", "feature", "value", "feature_2", "value_2"]
         return tidy.reindex(columns=[*order, "cluster", "contribution", "density"])
 
-    def _pair_knots(self, features: tuple[int, int]) -> list[np.ndarray]:
-        return [self._knots_[str(i)] for i in features]
-
     def _table(self, features: tuple[int, ...], tolerance: float) -> pd.DataFrame:
         if len(features) == 1:
-            values = self._values_[str(features[0])]
+            values = self._values_[_key((*features, 1))]
             kept = tabulate(lambda x: self._evaluate_term(features, x), values, tolerance)[0]
             return self._frame(features, kept)
         grids = []
-        for values in self._pair_knots(features):
-            fine = np.linspace(values[0], values[-1], _PAIR_POINTS, dtype=np.float32)
-            grids.append(np.unique(np.concatenate([fine, values])))
+        for i in features:
+            values = [self._values_[_key((i, 2))], self._knots_[str(i)]]
+            fine = np.linspace(values[0][0], values[0][-1], _PAIR_POINTS, dtype=np.float32)
+            grids.append(np.unique(np.concatenate([fine, *values])))
         return self._frame(features, *_mesh(grids))
 
     def _frame(self, features: tuple[int, ...], *values: np.ndarray) -> pd.DataFrame:
@@ -786,6 +781,11 @@ def _restart_seeds(seed: int, n_init: int) -> list[int]:
 def _spread(n_rows: int, n_most: int) -> np.ndarray:
     """Return at most `n_most` rows, evenly spread."""
     return np.unique(np.linspace(0, n_rows - 1, min(n_rows, n_most)).astype(int))
+
+
+def _key(numbers: tuple[int, ...]) -> str:
+    """Return numbers as the key of a fitted dict, which files keep as text."""
+    return " ".join(map(str, numbers))
 
 
 def _mesh(grids: list[np.ndarray]) -> list[np.ndarray]:

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import sparse
 
 N_VALUES = 256  # points of a shape graph, where a feature has more distinct values than that
-N_KNOTS = 32  # points along each side of a pair
+N_KNOTS = 32  # points along each side of a pair, at most
+_ROWS_PER_KNOT = 30  # fewer would fit noise to the rows at hand
 
 
 class Terms:
@@ -63,9 +64,10 @@ class Terms:
         X : ndarray of shape (n_samples, n_features)
         """
         raw = self._merged(contributions)
+        n_knots = int(np.clip(len(X) // _ROWS_PER_KNOT, 4, N_KNOTS))
         for pair in self.pairs:
             for feature in pair:
-                self.knots[feature] = knots(X[:, feature], N_KNOTS)
+                self.knots[feature] = knots(X[:, feature], n_knots)
             sides = [hats(X[:, feature], self.knots[feature]) for feature in pair]
             parts = main_effects(raw[:, self.terms.index(pair)], *sides)
             for feature, part in zip(pair, parts, strict=True):
