@@ -21,7 +21,9 @@ Deviations from the paper
 1. The default network sees distances between rows (`descriptors`), as a set, instead of the table
    as an image. The published network, in which neighbouring pixels are rows that happen to follow
    each other, is ``network="cnn-residual-attention"``. Its authors' own runs change the answer for
-   23 % of shuffled tables; the default one never does.
+   23 % of shuffled tables; the default one never does, and learns from fewer tables: of 192, micro
+   F1 0.76 on 60 others, against 0.53 of the published one after ten epochs at ten times its
+   published learning rate. At the published scale the two are not compared yet.
 2. ``ordered=True`` puts rows and columns in an order set by their values before anything else, for
    every network; the authors keep the order of the file, in which UCI tables are sorted by class.
 3. Folds are trained side by side and their probabilities averaged. The authors keep the last fold.
