@@ -61,7 +61,7 @@ class TestWords:
     def test_stop_words_go_before_and_after_lemmatising(self):
         analyse = text.analyser("english")
         assert analyse("It wasn't THE dogs; was it us? Its has") == ["dog", "u"]
-        assert "wa" not in analyse("He was there")
+        assert analyse("He was there: dos") == []  # "wa" before; "do" after
 
     def test_unreachable_tables_say_how_to_supply_them(self, tmp_path, monkeypatch):
         def refuse(self, *_, **__):
