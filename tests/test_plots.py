@@ -22,6 +22,8 @@ DRAWINGS = {
     "history": lambda ax: plots.history({"loss": [3, 2, 1]}, ax=ax),
     "image_gates": lambda ax: plots.image_gates(GATES, (2, 2), ax=ax),
     "seed_scores": lambda ax: plots.seed_scores({"IDC": [1, 2]}, {"IDC": 3}, ax=ax),
+    "score_matrix": lambda ax: plots.score_matrix([[0.5, np.nan]], ["a"], ["b", "c"], ax=ax),
+    "compare_importance": lambda ax: plots.compare_importance({"IMN": GATES[0]}, NAMES, ax=ax),
     "tree": lambda ax: plots.tree([-1, 0, 0], ["a ≤ 1", "", ""], [-1, 0, 1], [9, 4, 5], ax=ax),
     "shape_function": lambda ax: plots.shape_function(
         [0, 1, 3], [[1, -1], [0, 0], [-2, 2]], [0.2, 0.5, 0.3], "petal width", ax=ax
@@ -354,3 +356,28 @@ class TestShapes:
             plots.pair_shape([0, 1], [0, 1], [[1, 2]], ("a", "b"))
         with pytest.raises(ValueError, match="1 ratios of iris for 2 numbers"):
             plots.cost_ratio({"iris": [1]}, [1, 2])
+
+
+def test_a_score_matrix_writes_its_numbers_and_leaves_gaps_blank():
+    ax = plots.score_matrix([[0.512, np.nan], [0.9, 0.7]], ["whole", "a"], ["b", "c"])
+    assert texts(ax.texts) == ["0.51", "0.90", "0.70"]
+    assert texts(ax.get_yticklabels()) == ["whole", "a"]
+    with pytest.raises(ValueError, match=r"shape \(1, 2\) for 1 rows and 1 columns"):
+        plots.score_matrix([[1, 2]], ["a"], ["b"])
+
+
+def test_importances_are_compared_as_shares_of_their_totals():
+    ax = plots.compare_importance({"IMN": [1, 0, 3, 0], "SHAP": [20, 20, 60, 100]}, NAMES, k=2)
+    imn, shap = (points.get_offsets()[:, 0] for points in ax.collections[1:])
+    np.testing.assert_allclose(imn, [0.75, 0.25])
+    np.testing.assert_allclose(shap, [0.3, 0.1])
+    assert texts(ax.get_yticklabels()) == [r"cost in \$", "petal width"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [([1, 2], "4 feature names"), ([1, -1, 0, 0], "at least 0"), ([0] * 4, "not all 0")],
+)
+def test_importances_that_cannot_be_shares_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        plots.compare_importance({"IMN": values}, NAMES)
