@@ -13,7 +13,7 @@ endif
 export LAUNCH # puts a command before each run: LAUNCH="srun --gpus=1"
 
 RUNS := $(PYTHON) -m whycluster.runs
-LIBRARY := $(shell find lib/whycluster -name '*.py' -o -name '*.csv' -o -name '*.toml')
+LIBRARY := $(shell find lib/whycluster -type f -not -path '*/__pycache__/*')
 QUICK := $(patsubst notebooks/%.ipynb,outputs/%/quick/report.ipynb,$(wildcard notebooks/*.ipynb))
 FULL := $(patsubst parameters/%.yaml,outputs/%/report.ipynb,$(wildcard parameters/*/*.yaml))
 
