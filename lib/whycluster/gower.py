@@ -208,7 +208,8 @@ class GowerSpace:
         B = A if is_self else B
         _check_memory(len(A), len(B), dtype, max_gib)
         pairs = _Pairs(self.columns, A, B, resolve_device(device))
-        out = torch.from_numpy(np.empty((len(A), len(B)), dtype))
+        distances = np.empty((len(A), len(B)), dtype)
+        out = torch.from_numpy(distances)  # a view: torch transposes faster than NumPy
         step = min(ROWS_AT_ONCE, max(1, CHUNK // max(1, len(B))))
         for start in range(0, len(A), step):
             rows = slice(start, start + step)
@@ -218,7 +219,7 @@ class GowerSpace:
                 out[start + step :, rows] = out[rows, start + step :].T
         if is_self:
             out.fill_diagonal_(0)
-        return out.numpy()
+        return distances
 
     def by_column(self, A, B) -> np.ndarray:
         """Share of each column in the distances between encoded rows.
