@@ -134,7 +134,7 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
     --------
     >>> from sklearn.datasets import make_blobs
     >>> X, _ = make_blobs(150, centers=[[-2, 0], [2, -2], [2, 2]], cluster_std=0.5, random_state=0)
-    >>> tree = SoftClusteringTree(3, depth=2, max_epochs=60, random_state=0).fit(X)
+    >>> tree = SoftClusteringTree(3, depth=2, max_epochs=100, random_state=0).fit(X)
     >>> sorted(tree.rules()["rows"].tolist())
     [50, 50, 50]
     """
