@@ -47,19 +47,24 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from whycluster import losses
 from whycluster.explanation import Explanation
 from whycluster.modules import StackedGating, StackedMLP, take
-from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator, evaluate
+from whycluster.stacked import ROWS_AT_ONCE, Differentiable, StackedEstimator, evaluate
 from whycluster.streams import Streams
 from whycluster.training import History, cosine, resolve_device, train
 
 
-class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, StackedEstimator):
+class IDC(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    Differentiable,
+    StackedEstimator,
+):
     """Interpretable deep clustering: clusters, the gates of every row, the gates of every cluster.
 
     Expects features of comparable scale: standardise them first.
@@ -324,11 +329,6 @@ class IDC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Stack
         names = getattr(self, "feature_names_in_", None)
         return Explanation(gates, self.global_gates_, gates.mean(axis=0), names, "gate")
 
-    def decision_module(self) -> nn.Module:
-        """Return the map from rows (n, n_features) to logits (n, n_clusters), for attribution."""
-        check_is_fitted(self)
-        return _Decision(self.network_)
-
     def _check_settings(self) -> None:
         super()._check_settings()
         for width in self.hidden_layers:
@@ -440,17 +440,6 @@ class _Network(nn.Module):
     def direct(self, h: Tensor) -> Tensor:
         """Append the offset to h, in units of its typical length; scale to unit length."""
         return F.normalize(F.pad(h / self.radius, (0, 1), value=self.head_offset), dim=-1)
-
-
-class _Decision(nn.Module):
-    """The network as a plain map from rows to logits."""
-
-    def __init__(self, network: _Network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x[None])["logits"][0]
 
 
 class _Stages:

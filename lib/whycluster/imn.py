@@ -57,7 +57,7 @@ from whycluster import losses, validation
 from whycluster.augmentation import augment
 from whycluster.explanation import Explanation
 from whycluster.modules import StackedBatchNorm, StackedLinear
-from whycluster.stacked import StackedEstimator, evaluate
+from whycluster.stacked import Differentiable, StackedEstimator, evaluate
 from whycluster.streams import Streams
 from whycluster.training import History, StackedAdam, resolve_device, train
 
@@ -86,7 +86,7 @@ class _Task(NamedTuple):
     rows: list[np.ndarray]  # in the order of falling length
 
 
-class _ResidualNet(StackedEstimator):
+class _ResidualNet(Differentiable, StackedEstimator):
     """What IMN and TabResNet share: settings, rows, training. Subclasses say what is answered."""
 
     _parameter_constraints = {  # noqa: RUF012
@@ -104,6 +104,7 @@ class _ResidualNet(StackedEstimator):
         "precision": [StrOptions({"highest", "high", "medium"})],
     }
     _is_mesomorphic = False
+    _decided_by = "output"
 
     def fit(self, X, y):
         """Learn to predict `y`.
@@ -126,11 +127,6 @@ class _ResidualNet(StackedEstimator):
         """
         self._fit_stack(X, [self], y=y)
         return self
-
-    def decision_module(self) -> nn.Module:
-        """Return the map from rows (n, n_features) to outputs (n, n_outputs), for attribution."""
-        check_is_fitted(self)
-        return _Decision(self.network_)
 
     # Training, for a stack of models
 
@@ -691,17 +687,6 @@ class _Contributing(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return self.network.explain(x)
-
-
-class _Decision(nn.Module):
-    """The ensemble as a plain map from rows to outputs."""
-
-    def __init__(self, network: _Ensemble):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x[None])["output"][0]
 
 
 class _Training:

@@ -136,6 +136,29 @@ class StackedEstimator(BaseEstimator, ABC):
         return evaluate(self.network_, validation.check_predict(self, X))
 
 
+class Differentiable:
+    """An estimator whose answer has a gradient in the row, for attribution after the fact."""
+
+    _decided_by = "logits"  # of what its network answers
+
+    def decision_module(self) -> nn.Module:
+        """Return the map from rows (n, n_features) to logits or predictions (n, n_outputs)."""
+        check_is_fitted(self)
+        return _Decision(self.network_, self._decided_by)
+
+
+class _Decision(nn.Module):
+    """A stack of one as a plain map from rows to one of its answers."""
+
+    def __init__(self, network: nn.Module, answer: str):
+        super().__init__()
+        self.network = network
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x[None])[self.answer][0]
+
+
 @torch.no_grad()
 def evaluate(network: nn.Module, X: np.ndarray) -> dict[str, np.ndarray]:
     """Evaluate a stack of one, whose forward returns tensors by name, in bounded memory.
