@@ -1,5 +1,9 @@
 """Plots return their Axes, label them, name real features and leave nothing behind."""
 
+import importlib
+import inspect
+import pkgutil
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,10 +60,12 @@ def texts(artists):
 
 
 def test_every_public_drawing_is_tested():
-    public = {
-        name for name, f in vars(plots).items() if getattr(f, "__module__", "") == plots.__name__
-    }
-    assert {name for name in public if name[0] != "_"} == set(DRAWINGS) | {"cluster_colours"}
+    names = {module.name for module in pkgutil.iter_modules(plots.__path__)} - {"style"}
+    modules = [importlib.import_module(f"{plots.__name__}.{name}") for name in names]
+    own = ((n, f) for m in modules for n, f in vars(m).items() if inspect.getmodule(f) is m)
+    public = {name for name, _ in own if name[0] != "_"}
+    assert public == set(DRAWINGS)
+    assert public | {"cluster_colours"} == set(filter(str.islower, plots.__all__))
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
