@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import silhouette_score
 
 from whycluster import metrics
+from whycluster.metrics import neighbours
 
 
 class TestClusteringAccuracy:
@@ -255,10 +256,10 @@ class TestNeighbours:
         nearest = np.argsort(far, axis=1)[:, :3]
         moved = np.linalg.norm(W[:, None] - W[None], axis=2)
         expected = np.take_along_axis(moved / far, nearest, axis=1)
-        chunked = metrics.pairwise_distances_chunked
+        chunked = neighbours.pairwise_distances_chunked
         small = dict(working_memory=0.05)  # MiB: some twenty blocks
         monkeypatch.setattr(
-            metrics, "pairwise_distances_chunked", lambda X, **kw: chunked(X, **{**kw, **small})
+            neighbours, "pairwise_distances_chunked", lambda X, **kw: chunked(X, **{**kw, **small})
         )
         found = metrics.neighbour_ratios(W, X, n_neighbors=3).ratios
         np.testing.assert_allclose(found, expected)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata, spearmanr, t
 
+from whycluster.metrics.agreement import unit_ranks
+
 LEVEL = 0.95  # of all intervals
 
 
@@ -67,7 +69,7 @@ def rank_agreement(a, b, *, n_bootstrap: int = 1000, random_state: int = 0) -> I
     draws = np.random.default_rng(random_state).multinomial(
         len(a), np.full(len(a), 1 / len(a)), size=n_bootstrap
     )
-    resampled = [_standardised(rankdata(draws @ values, axis=1)) for values in (a, b)]
+    resampled = [unit_ranks(draws @ values) for values in (a, b)]
     correlations = (resampled[0] * resampled[1]).sum(axis=1)
     return Interval(float(spearmanr(*importances).statistic), *map(float, _ends(correlations)))
 
@@ -133,10 +135,3 @@ def paired_difference(a, b, *, test_share: float) -> Difference:
 
 def _ends(draws) -> np.ndarray:
     return np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-
-
-def _standardised(ranks) -> np.ndarray:
-    """Ranks whose products add up to a correlation; 0 where all are equal."""
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
