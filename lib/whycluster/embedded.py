@@ -260,9 +260,7 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
     def _check_settings(self) -> None:
         super()._check_settings()
         as_brb(self.brb)
-        for width in self.hidden_layers:
-            if not isinstance(width, Integral) or width < 1:
-                raise ValueError(f"hidden_layers holds {width!r}; widths are ints of 1 or more")
+        validation.check_hidden_layers(self.hidden_layers)
 
     def _validate(self, X, on_epoch=None):
         return validation.check_fit(self, X), on_epoch

@@ -50,7 +50,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster import losses
+from whycluster import losses, validation
 from whycluster.explanation import Explanation
 from whycluster.modules import StackedGating, StackedMLP, take
 from whycluster.stacked import ROWS_AT_ONCE, Differentiable, StackedEstimator, evaluate
@@ -331,9 +331,7 @@ class IDC(
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        for width in self.hidden_layers:
-            if not isinstance(width, Integral) or width < 1:
-                raise ValueError(f"hidden_layers holds {width!r}; widths are ints of 1 or more")
+        validation.check_hidden_layers(self.hidden_layers)
         if self.warmup_epochs > self.pretrain_epochs:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} exceeds pretrain_epochs="

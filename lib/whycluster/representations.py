@@ -78,9 +78,7 @@ class _Representation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Stacked
         return self._evaluate(X)["embedding"]
 
     def _validate(self, X) -> np.ndarray:
-        for width in self.hidden_layers:
-            if not isinstance(width, Integral) or width < 1:
-                raise ValueError(f"hidden_layers holds {width!r}; widths are ints of 1 or more")
+        validation.check_hidden_layers(self.hidden_layers)
         return validation.check_rows(self, X)
 
     def _describe(self, data) -> None:

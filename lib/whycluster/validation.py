@@ -81,6 +81,13 @@ def check_n_clusters(n_clusters: int, X: np.ndarray) -> None:
         )
 
 
+def check_hidden_layers(widths) -> None:
+    """Raise a ValueError unless every width is an int of 1 or more."""
+    for width in widths:
+        if not isinstance(width, numbers.Integral) or width < 1:
+            raise ValueError(f"hidden_layers holds {width!r}; widths are ints of 1 or more")
+
+
 def _count_distinct(X: np.ndarray, enough: int) -> int:
     """Count distinct rows; stops once `enough` are found among the first rows."""
     n_first = len(np.unique(X[: 10 * enough], axis=0))
