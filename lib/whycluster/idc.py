@@ -52,7 +52,7 @@ from torch.nn import functional as F
 
 from whycluster import losses, validation
 from whycluster.explanation import Explanation
-from whycluster.modules import StackedGating, StackedMLP, take
+from whycluster.modules import StackedGating, StackedMLP, set_statistics, take
 from whycluster.stacked import ROWS_AT_ONCE, Differentiable, StackedEstimator, evaluate
 from whycluster.streams import Streams
 from whycluster.training import History, cosine, resolve_device, train
@@ -583,14 +583,8 @@ class _Stages:
     @torch.no_grad()
     def _set_statistics(self) -> None:
         """Set batch statistics and typical length of h from the noiseless gated rows."""
-        norms = self.network.encoder.norms
-        before = [norm.momentum for norm in norms]
-        for i, rows in enumerate(self.streams.batches(len(self.data), self.settings.batch_size)):
-            for norm in norms:
-                norm.momentum = 1 / (i + 1)
-            self.network.encoder(self._gate(self.data[rows]))
-        for norm, momentum in zip(norms, before, strict=True):
-            norm.momentum = momentum
+        batches = self.streams.batches(len(self.data), self.settings.batch_size)
+        set_statistics(self.network.encoder, (self._gate(self.data[rows]) for rows in batches))
         self.network.radius = self._embed().square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
 
     @torch.no_grad()
