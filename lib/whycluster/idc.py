@@ -487,7 +487,7 @@ class _Stages:
             membership = torch.softmax(noisy / s.temperature, dim=-1)  # Eq. (5)
             return {"coding": losses.cluster_coding_loss(batch, membership, s.cluster_eps)}
 
-        optimizer = _adam(head.parameters(), s.head_learning_rate)
+        optimizer = torch.optim.Adam(head.parameters(), lr=s.head_learning_rate, fused=True)
         history = self._train(step, optimizer, s.max_epochs, tick, cosine(1e-4))
         labels = _assign(head.eval(), h)
         membership = F.one_hot(labels, s.n_clusters).float()
@@ -571,7 +571,7 @@ class _Stages:
         network = self.network
         parts = [network.encoder, network.decoder, network.gating or nn.Module()]
         parameters = [p for part in parts for p in part.parameters()]
-        optimizer = _adam(parameters, self.settings.learning_rate)
+        optimizer = torch.optim.Adam(parameters, lr=self.settings.learning_rate, fused=True)
         return self._train(step, optimizer, n_epochs, tick, schedule)
 
     def _train(self, step, optimizer, n_epochs: int, tick, schedule=None) -> History:
@@ -611,7 +611,3 @@ def open_gates(mu: Tensor) -> Tensor:
 def _assign(head: nn.Module, h: Tensor) -> Tensor:
     """Return hard clusters (n_models, n_samples), a bounded number of rows at a time."""
     return torch.cat([head(part).argmax(dim=-1) for part in h.split(ROWS_AT_ONCE, dim=1)], dim=1)
-
-
-def _adam(parameters, learning_rate: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)

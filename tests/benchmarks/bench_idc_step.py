@@ -12,7 +12,7 @@ import torch
 from timing import fastest, large_product, large_product_gflop, prepare
 from torch.utils.flop_counter import FlopCounterMode
 
-from whycluster.idc import IDC, _adam, _Stages
+from whycluster.idc import IDC, _Stages
 from whycluster.streams import Streams
 from whycluster.training import _run_epoch, matmul_precision
 
@@ -27,7 +27,8 @@ def build_step():
     network = model._build(streams)
     stages = _Stages(model, network, torch.rand(100, 784), streams)
     parts = (network.encoder, network.decoder, network.gating)
-    optimizer = _adam([p for part in parts for p in part.parameters()], model.learning_rate)
+    parameters = [p for part in parts for p in part.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=model.learning_rate, fused=True)
     rows = torch.arange(100).expand(1, -1)
     return partial(_run_epoch, stages._step_gated, optimizer, [rows], 0.5)
 
