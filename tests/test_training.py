@@ -94,6 +94,24 @@ class TestStacks:
         assert (history["error"][-1] < 0.8 * history["error"][0]).all()
 
 
+@pytest.mark.parametrize(("limit", "expected"), [(float("inf"), [2, 1, 1]), (0, [2, 2, 2])])
+def test_small_steps_are_taken_on_one_thread_and_large_ones_on_all(monkeypatch, limit, expected):
+    monkeypatch.setattr(training, "SMALL_STEP", limit)
+    monkeypatch.setattr(training.torch, "get_num_threads", lambda: n_threads[-1])
+    monkeypatch.setattr(training.torch, "set_num_threads", lambda n: n_threads.append(n))
+    n_threads, seen = [2], []
+
+    def step(_rows, _progress):
+        seen.append(n_threads[-1])
+        return {"error": weight.square()}
+
+    weight = nn.Parameter(torch.ones(1))
+    batches = [torch.zeros(1, 4, dtype=torch.long)] * 3
+    train(step, torch.optim.SGD([weight]), [batches], 1)
+    assert seen == expected
+    assert n_threads[-1] == 2
+
+
 def run_by_hand(values, epochs, **kwargs):
     """Train one weight on losses that are read from `values` by row."""
     weight = torch.zeros(1, requires_grad=True)
