@@ -369,6 +369,8 @@ def test_the_readme_table_holds_full_runs_only(tmp_path):
     for name in ("10-a/big", "10-a/quick", "10-a/interactive", "00-your-table/mine"):
         notebook, run = name.split("/")
         rows = [row(method=name, note="a|b"), row(method="<other>", metric="F1", unit="")]
+        rows += [row(metric="unpublished", published=None)]
+        rows += [row(table="U", published=None)]
         put(tmp_path, name, recorded(run, notebook=notebook, results=rows))
     text = results.markdown(results.full_records(tmp_path))
     assert text.splitlines() == [
@@ -380,6 +382,8 @@ def test_the_readme_table_holds_full_runs_only(tmp_path):
         "|  | &lt;other&gt; |  | 91.0 ± 1.4 (95.5) | 2 |",
         "",
         r"<sup>1</sup> a\|b",
+        "",
+        "Executed reports, with all that was measured: [10-a/big](outputs/10-a/big/report.ipynb).",
     ]
 
 

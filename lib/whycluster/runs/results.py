@@ -2,7 +2,7 @@
 
 import html
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from whycluster.runs import files
@@ -76,6 +76,17 @@ class Table:
         """Whether no full-scale run has contributed."""
         return all(line.is_quick for lines in self.datasets.values() for line in lines)
 
+    def compared(self) -> "Table":
+        """Return the part that has published values: their metrics, and lines with one of these."""
+        every = [line for lines in self.datasets.values() for line in lines]
+        known = {name for line in every for name, cell in line.cells.items() if cell.published}
+        datasets = {}
+        for dataset, lines in self.datasets.items():
+            if lines := [line for line in lines if known & line.cells.keys()]:
+                datasets[dataset] = lines
+        metrics = [metric for metric in self.metrics if metric in known]
+        return replace(self, metrics=metrics, datasets=datasets)
+
     def add(self, row: dict, record: dict) -> None:
         """Enter one recorded row."""
         metric = f"{row['metric']} ({row['unit']})" if row["unit"] else row["metric"]
@@ -130,9 +141,15 @@ def tables(records: list[dict]) -> list[Table]:
 
 
 def markdown(records: list[dict]) -> str:
-    """Write every results table in Markdown, for the README."""
-    blocks = [_markdown_table(table) for table in tables(records)]
-    return "\n\n".join(blocks) if blocks else "No full-scale run has been recorded yet."
+    """Write what can be compared with published values in Markdown, for the README.
+
+    Metrics that nobody published are left to the reports, which are linked.
+    """
+    if not records:
+        return "No full-scale run has been recorded yet."
+    compared = (table.compared() for table in tables(records))
+    blocks = [_markdown_table(table) for table in compared if table.metrics]
+    return "\n\n".join([*blocks, _links(records)])
 
 
 def update(readme: Path, block: str) -> bool:
@@ -217,6 +234,12 @@ def _markdown_table(table: Table) -> str:
     body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     notes = "".join(f"\n\n<sup>{i}</sup> {_escape(n)}" for i, n in enumerate(table.notes, 1))
     return f"**{_escape(table.title)}**, published values in brackets\n\n{body}{notes}"
+
+
+def _links(records: list[dict]) -> str:
+    runs = (f"{record['notebook']}/{record['run']}" for record in records)
+    links = ", ".join(f"[{_escape(run)}](outputs/{run}/report.ipynb)" for run in runs)
+    return f"Executed reports, with all that was measured: {links}."
 
 
 def _markdown_row(dataset: str, line: Line, metrics: list[str]) -> list[str]:
