@@ -11,7 +11,8 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 endif
 export LAUNCH # puts a command before each run: LAUNCH="srun --gpus=1"
-
+# Quick runs leave most of a machine idle: as many at a time as there are cores, unless -j says.
+JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell getconf _NPROCESSORS_ONLN))
 RUNS := $(PYTHON) -m whycluster.runs
 LIBRARY := $(shell find lib/whycluster -type f -not -path '*/__pycache__/*')
 QUICK := $(patsubst notebooks/%.ipynb,outputs/%/quick/report.ipynb,$(wildcard notebooks/*.ipynb))
@@ -22,7 +23,7 @@ FULL := $(patsubst parameters/%.yaml,outputs/%/report.ipynb,$(wildcard parameter
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 reproduce: $(READY) ## run every notebook at its quick size, then build outputs/index.html
-	@$(MAKE) --no-print-directory --keep-going quick; status=$$?; $(RUNS) report && exit $$status
+	@$(MAKE) --no-print-directory --keep-going $(JOBS) quick; status=$$?; $(RUNS) report && exit $$status
 paper: $(READY) ## run every file of parameters/ at full scale, then build the site
 	@$(MAKE) --no-print-directory --keep-going full; status=$$?; $(RUNS) report && exit $$status
 run: $(RUN:%=outputs/%/report.ipynb) $(READY) ## one run: make run RUN=12-idc-biomedical/srbct
