@@ -62,7 +62,7 @@ from whycluster.additive import StackedShapes
 from whycluster.explanation import Explanation
 from whycluster.shapes import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
 from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
-from whycluster.streams import Streams
+from whycluster.streams import Streams, restart_seeds
 from whycluster.training import History, Plateau, resolve_device, train
 from whycluster.validation import check_fit, check_predict, check_representation
 
@@ -396,7 +396,7 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
     def _train(self, data: "_Data", seeds: list[int]) -> tuple["_Network", History]:
         """Run Algorithm 1 for all restarts of all models; keep the best restart of each."""
         device = resolve_device(self.device)
-        restarts = [s for seed in seeds for s in _restart_seeds(seed, self.n_init)]
+        restarts = restart_seeds(seeds, self.n_init)
         streams = Streams(restarts, device)
         network = self._build(streams, data.representation.shape[1]).to(device)
         stages = _Stages(self, network, data, streams)
@@ -770,12 +770,6 @@ class _Stages(nn.Module):
         labels = self._logits((0.0, 0.0)).argmax(dim=-1)
         own = self.network.centres[torch.arange(len(labels))[:, None], labels]
         return (self.representation - own).square().sum(dim=(1, 2), dtype=torch.float64)
-
-
-def _restart_seeds(seed: int, n_init: int) -> list[int]:
-    """Return the seed itself, then others: one restart is the first of many."""
-    random = np.random.RandomState(seed)
-    return [seed, *random.randint(2**31 - 1, size=n_init - 1).tolist()]
 
 
 def _spread(n_rows: int, n_most: int) -> np.ndarray:

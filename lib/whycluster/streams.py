@@ -8,6 +8,7 @@ stack, and a stack of ten seeds reproduces ten single runs.
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,3 +125,17 @@ class Streams:
         for slot, generator in zip(out, self.generators, strict=True):
             draw(slot, generator=generator)
         return out
+
+
+def restart_seeds(seeds: Sequence[int], n_init: int) -> list[int]:
+    """Return `n_init` seeds for each seed: itself and then others, in a row.
+
+    A single restart is so the first of many.
+
+    Examples
+    --------
+    >>> restart_seeds([7, 8], 1)
+    [7, 8]
+    """
+    others = (np.random.RandomState(seed).randint(2**31 - 1, size=n_init - 1) for seed in seeds)
+    return [s for seed, more in zip(seeds, others, strict=True) for s in (seed, *more.tolist())]

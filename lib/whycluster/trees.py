@@ -59,7 +59,7 @@ from tqdm.auto import tqdm
 from whycluster import losses, metrics, persistence, validation
 from whycluster.modules import take
 from whycluster.stacked import StackedEstimator, evaluate
-from whycluster.streams import Streams
+from whycluster.streams import Streams, restart_seeds
 from whycluster.training import History, cosine, resolve_device, train
 from whycluster.tree_reading import TreeReading, levels_of
 
@@ -226,7 +226,7 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         """Train `n_init` models per seed; keep the one of lowest inertia for each."""
         X, representation = data.scaled()
         device = resolve_device(self.device)
-        starts = [s for seed in seeds for s in _restart_seeds(seed, self.n_init)]
+        starts = restart_seeds(seeds, self.n_init)
         streams = Streams(starts, device)
         network = self._build(streams)
         network.place_centers([_centers(representation, self.n_clusters, s) for s in starts])
@@ -395,9 +395,8 @@ class TAOClusteringTree(TreeReading, ClusterMixin, BaseEstimator):
         representation = _represent(representation, X_)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         splits = _Splits(X_)
-        runs = [
-            self._optimise(splits, representation, s) for s in _restart_seeds(seed, self.n_init)
-        ]
+        starts = restart_seeds([seed], self.n_init)
+        runs = [self._optimise(splits, representation, start) for start in starts]
         best = min(runs, key=lambda run: run["history"][-1])
         self.feature_, self.threshold_ = best["feature"], best["threshold"]
         self.leaf_membership_ = np.eye(self.n_clusters)[best["leaf"]]
@@ -741,9 +740,3 @@ def _squared_distances(rows: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """Return squared distances (n_rows, n_clusters) up to a constant per row, which is added."""
     squares = (rows.astype(float) ** 2).sum(axis=1)[:, None]
     return squares - 2 * (rows @ centers.T) + (centers.astype(float) ** 2).sum(axis=1)
-
-
-def _restart_seeds(seed: int, n_init: int) -> list[int]:
-    """Return one seed per restart; the first is `seed` itself."""
-    others = np.random.SeedSequence(seed).generate_state(n_init - 1)
-    return [seed, *(int(state) for state in others)]
