@@ -122,6 +122,87 @@ class TestShapes:
             torch.testing.assert_close(single(x[[i]], 1.0), stack(x, 1.0)[[i]])
 
 
+def few_values(batch=256):
+    """Rows of three models in which columns have 1 to 7 distinct values, zeros of both signs."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(3, batch, 5, generator=generator, dtype=torch.float64) - 0.5
+    x = (x * torch.tensor([0.0, 1, 2, 4, 6]).double()).round() / 4
+    assert (x.signbit() & (x == 0)).any()
+    return x
+
+
+def run(shapes, x):
+    """Return the logits with one-hot gates, and the gradient of every weight."""
+    shapes.zero_grad()
+    logits = shapes(x, 0.0)
+    logits.sin().sum().backward()
+    named = {name: p.grad for name, p in shapes.named_parameters() if name != "selection"}
+    return {"logits": logits.detach()} | named
+
+
+@pytest.fixture
+def row_by_row(monkeypatch):
+    """Return `run` for the path that shares nothing among rows."""
+
+    def reference(shapes, x):
+        with monkeypatch.context() as patch:
+            patch.setattr(additive, "_distinct", lambda s: None)
+            return run(shapes, x)
+
+    return reference
+
+
+class TestDistinctValues:
+    @pytest.mark.parametrize("order", [1, 2])
+    @pytest.mark.parametrize("chunk", [2000, 10**6])
+    def test_logits_and_gradients_are_those_of_row_by_row(
+        self, order, chunk, monkeypatch, row_by_row
+    ):
+        shapes, x = build(n_models=3, order=order, n_channels=6), few_values()
+        monkeypatch.setitem(additive._CHUNK, "cpu", chunk)
+        distinct = additive._distinct(shapes.select(x, 0.0))
+        assert distinct.values.shape[1] <= 256 * 6 / 2
+        expected = row_by_row(shapes, x)
+        torch.testing.assert_close(run(shapes, x), expected)
+        with torch.no_grad():
+            torch.testing.assert_close(shapes(x, 0.0), expected["logits"])
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_a_stack_equals_single_models(self, order):
+        stack, x = build(n_models=3, order=order), few_values()
+        assert len(stack.chosen().unique(dim=0)) == 3
+        together = run(stack, x)
+        for i in range(3):
+            single = build(n_models=1, order=order)
+            single.load_state_dict(take(stack.state_dict(), i))
+            torch.testing.assert_close(run(single, x[[i]]), take(together, i))
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_every_value_is_there_once_and_where_rows_look_for_it(self, order):
+        s = build(n_models=3, order=order).select(few_values(), 0.0)
+        found = additive._distinct(s)
+        values = found.values.flatten(0, 1)
+        assert torch.equal(values[found.place], s.flatten(0, 1))
+        used = [len(values[places].unique(dim=0)) for places in found.place.view(3, 256, 3)[0].T]
+        assert used == [len(channel.unique(dim=0)) for channel in s[0].transpose(0, 1)]
+        looked_up = torch.bincount(found.place.flatten(), minlength=len(values))
+        assert torch.equal(found.start.diff(append=torch.tensor([3 * 256 * 3])), looked_up)
+
+    @pytest.mark.parametrize(("n_values", "is_shared"), [(1, True), (32, True), (33, False)])
+    def test_shared_where_that_halves_the_evaluations(self, n_values, is_shared):
+        """33 values fill three tiles of 16: 48 evaluations instead of 64."""
+        s = (torch.arange(64) % n_values).float().view(1, 64, 1, 1)
+        assert (additive._distinct(s) is not None) == is_shared
+
+    def test_continuous_columns_are_evaluated_row_by_row(self, monkeypatch):
+        monkeypatch.setattr(additive, "_tabulate", None)
+        shapes = build(n_models=3)
+        shapes(torch.randn(3, 256, 5, dtype=torch.float64), 0.0)
+        with pytest.raises(TypeError):
+            shapes(few_values(), 0.0)
+        shapes(few_values(), 1.0)  # open gates mix features
+
+
 def alone(seed):
     """Return the stack of one that starts from this seed."""
     basis = {"n_hidden": 8, "n_bases": 6, "streams": Streams([seed])}

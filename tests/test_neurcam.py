@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from whycluster import NeurCAM, neurcam
+from whycluster import NeurCAM, additive, neurcam
 from whycluster.losses import fuzzy_clustering_loss, squared_distances
 from whycluster.metrics import clustering_accuracy
 
@@ -194,6 +194,31 @@ class TestObjective:
         )
         np.testing.assert_array_equal(one.labels_, other.labels_)
         np.testing.assert_allclose(64 * one.cluster_centers_, other.cluster_centers_, rtol=1e-4)
+
+    def test_values_that_rows_share_are_evaluated_once(self, X, monkeypatch):
+        rounded, evaluated = X.round(), []
+        real = additive._tabulate
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                additive, "_tabulate", lambda *args: evaluated.append(args) or real(*args)
+            )
+            shared = NeurCAM(4, **TINY).fit(rounded)
+            assert len(evaluated) >= 8 * 4  # each step of the final phase
+            logits = shared.transform(rounded)
+        monkeypatch.setattr(additive, "_distinct", lambda s: None)
+        np.testing.assert_allclose(shared.transform(rounded), logits, atol=1e-5)
+        alone = NeurCAM(4, **TINY).fit(rounded)
+        assert_equal_fits(shared, alone, rtol=1e-3, atol=1e-4)
+
+    def test_gradients_too_small_to_change_a_weight_are_none(self, X):
+        network = NeurCAM(4, n_pairs=2, **TINY).fit(X).network_
+        x = torch.from_numpy(X.to_numpy(np.float32))[None]
+        for size, is_felt in ((1e-30, False), (1e-20, True)):
+            network.zero_grad()
+            logits = network.logits(x, (1.0, 0.0))
+            logits.backward(torch.randn_like(logits) * size)
+            assert (network.shapes.mixing.grad.count_nonzero() > 0) == is_felt
+            assert (network.pairs.second.weight.grad.count_nonzero() > 0) == is_felt
 
     def test_the_restart_of_lowest_inertia_is_kept(self, models):
         for model in models:

@@ -5,17 +5,24 @@ network that all channels share turns the selected values into basis functions, 
 own weights combine these into one contribution per cluster. All channels of all models are
 evaluated at once.
 
+With one-hot gates a contribution depends on one or two values of the table, and rows share values:
+of those that a channel sees in a batch, each distinct one is evaluated once, on the CPU, where that
+leaves at most half of the work. Columns that are continuous are evaluated row by row.
+
 Upadhya, Cohen (2024). NeurCAM: Interpretable Neural Clustering via Additive Models.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from whycluster.modules import StackedLinear
 
 _CHUNK = {"cpu": 2**18}  # numbers of a hidden layer worked on at a time, to stay in a core's cache
+_TILE = 16  # distinct values of one channel that meet its weights in one product
 
 
 class _Entmax15(torch.autograd.Function):
@@ -128,6 +135,81 @@ def _through_relu(grad: Tensor, activation: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward(grad, activation, 0)
 
 
+class _Distinct(NamedTuple):
+    """The values that channels see in a batch, each distinct one once, and which rows have them.
+
+    Values of a channel fill tiles of `_TILE`, so that all channels of all models, whatever their
+    numbers of values, meet their weights in one batched product. What is left over in the last
+    tile of a channel belongs to no row.
+    """
+
+    values: Tensor  # (n_models, n_tiles * _TILE, order)
+    channel: Tensor  # (n_models, n_tiles), the channel of each tile
+    place: Tensor  # (n_models * batch, n_channels), among the values of all models
+    rows: Tensor  # (n_models * n_channels * batch,), rows of all models, sorted by place
+    start: Tensor  # (n_models * n_tiles * _TILE,), of each value in `rows`
+
+
+def _distinct(s: Tensor) -> _Distinct | None:
+    """Find the distinct values of s (n_models, batch, n_channels, order).
+
+    None where they would take more than half as many evaluations as all values. Values are told
+    apart as float32: by their bits, which also makes one key of a pair.
+    """
+    n_models, batch, n_channels, order = s.shape
+    model = torch.arange(n_models, device=s.device)[:, None]
+    bits = s.transpose(1, 2).float().contiguous().view(torch.int32 if order == 1 else torch.int64)
+    bits, rows = bits[..., 0].sort(dim=-1)
+    rank = F.pad(bits[..., 1:] != bits[..., :-1], (1, 0)).cumsum(dim=-1)
+    tiles = rank[..., -1] // _TILE + 1
+    ends = tiles.cumsum(dim=-1)
+    n_tiles = int(ends[:, -1].max())
+    if 2 * n_tiles * _TILE > batch * n_channels:
+        return None
+    place = rank + _TILE * (ends - tiles + n_tiles * model)[..., None]
+    every = torch.arange(n_models * n_tiles * _TILE, device=s.device)
+    start = torch.searchsorted(place.flatten(), every)
+    values = bits.flatten()[start.clamp_max(bits.numel() - 1)].view(torch.float32).to(s.dtype)
+    each = torch.arange(n_tiles, device=s.device).expand(n_models, -1).contiguous()
+    return _Distinct(
+        values=values.view(n_models, -1, order),
+        channel=torch.searchsorted(ends, each, right=True).clamp_max(n_channels - 1),
+        place=place.scatter(2, rows, place).transpose(1, 2).flatten(0, 1),
+        rows=(rows + batch * model[..., None]).flatten(),
+        start=start,
+    )
+
+
+def _tabulate(distinct: _Distinct, w1, b1, w2, b2, v) -> Tensor:
+    """Return the contributions of distinct values, (n_models * n_values, n_clusters)."""
+    n_models, n_channels = len(v), v.shape[1] // w2.shape[-1]
+    model = torch.arange(n_models, device=v.device)[:, None]
+    by_channel = v.view(n_models * n_channels, -1, v.shape[-1])
+    n_tiles = 1 + _CHUNK.get(v.device.type, 2**28) // (n_models * _TILE * w2.shape[-1])
+    parts = distinct.values.split(n_tiles * _TILE, 1), distinct.channel.split(n_tiles, 1)
+    tables = []
+    for values, channel in zip(*parts, strict=True):
+        h = torch.baddbmm(b1, values, w1).relu_()
+        h = torch.baddbmm(b2, h, w2).relu_()
+        own = by_channel.index_select(0, (channel + n_channels * model).flatten())
+        tables.append((h.view(len(own), _TILE, -1) @ own).view(n_models, values.shape[1], -1))
+    return torch.cat(tables, dim=1).flatten(0, 1)
+
+
+class _SumOverChannels(torch.autograd.Function):
+    """Sum the contributions that each row has, which is also how they gather their gradients."""
+
+    @staticmethod
+    def forward(ctx, contributions: Tensor, distinct: _Distinct) -> Tensor:
+        ctx.distinct = distinct
+        return F.embedding_bag(distinct.place, contributions, mode="sum")
+
+    @staticmethod
+    def backward(ctx, grad):
+        rows, start = ctx.distinct.rows, ctx.distinct.start
+        return F.embedding_bag(rows, grad.contiguous(), start, mode="sum"), None
+
+
 class StackedShapes(nn.Module):
     """Channels that each select `order` features and add a shape function of them to the logits.
 
@@ -171,6 +253,9 @@ class StackedShapes(nn.Module):
     def forward(self, x: Tensor, temperature: float) -> Tensor:
         """Map rows (n_models, batch, n_features) to logits (n_models, batch, n_clusters)."""
         s, weights = self.select(x, temperature), self._weights()
+        if temperature == 0 and s.device.type == "cpu" and (distinct := _distinct(s)):
+            logits = _SumOverChannels.apply(_tabulate(distinct, *weights), distinct)
+            return logits.view(*x.shape[:2], -1)
         if torch.is_grad_enabled():
             return _SumOfShapes.apply(s, *weights)
         return torch.cat([logits for _, logits in _in_pieces(s, *weights)], dim=1)
