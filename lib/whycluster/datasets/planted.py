@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-DRIVERS = ("income", "visits")  # of clusters 0 and 1
 STEEPNESS = 4.0  # logits per standard deviation of the driver
 
 

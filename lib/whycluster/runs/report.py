@@ -104,10 +104,6 @@ def mathml(tex: str, display: str) -> str:
         return f'<code class="tex">{html.escape(tex)}</code>'
 
 
-def _is_banner(cell: NotebookNode) -> bool:
-    return ERROR_MARKER_TAG in cell.metadata.get("tags", [])
-
-
 def _quiet() -> logging.Logger:
     """Return a logger without nbconvert's advice on the alternative texts of figures."""
     logger = logging.getLogger("whycluster.nbconvert")

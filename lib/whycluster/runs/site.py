@@ -13,7 +13,6 @@ from whycluster.runs import execution, files, notebooks, report, results
 
 HERE = Path(__file__).parent
 QUESTION = "Which clusters are in this table, and why is this row in that one?"
-STATUSES = ("done", "failed", "running", "interrupted", "not run")
 
 
 @dataclass(frozen=True)
