@@ -234,7 +234,8 @@ class GowerClustering(
         self.rows_ = rows[self.sample_indices_]
         self._check_rows()
         distances = self._space.pairwise(self.rows_, device=self.device, max_gib=np.inf)
-        labels = _by_size(_alike(self._partition(distances, random), self.rows_))
+        labels = _alike(self._partition(distances, random), self.rows_)
+        labels = partition.by_size(pd.factorize(labels)[0])  # of equal ones the first in the table
         self._describe(distances, labels)
         self.labels_ = np.empty(len(rows), dtype=int)
         self.labels_[self.sample_indices_] = labels
@@ -506,14 +507,6 @@ def _alike(labels, rows) -> np.ndarray:
     """
     _, first, inverse = np.unique(_keys(rows), return_index=True, return_inverse=True)
     return labels[first[inverse]]
-
-
-def _by_size(labels) -> np.ndarray:
-    """Renumber clusters without gaps, the largest 0; of equal ones the first in the table."""
-    _, first, labels, sizes = np.unique(
-        labels, return_index=True, return_inverse=True, return_counts=True
-    )
-    return np.argsort(np.lexsort((first, -sizes)))[labels]
 
 
 def _points(columns, rows) -> np.ndarray:

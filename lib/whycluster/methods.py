@@ -20,6 +20,7 @@ from whycluster.explanation import Explanation
 from whycluster.idc import IDC
 from whycluster.metrics import match_clusters, silhouette
 from whycluster.neurcam import NeurCAM
+from whycluster.partition import by_size
 from whycluster.validation import check_n_clusters
 
 SILHOUETTE_BANDS = (
@@ -134,7 +135,7 @@ def cluster(
     for method in METHODS if methods is None else methods:
         estimators = fit_seeds(method.build(n_clusters, seeds[0], *X.shape), X, seeds)
         if reference is None:
-            reference = _by_size(estimators[0].labels_, n_clusters)
+            reference = by_size(estimators[0].labels_)
         found[method.name] = _describe(method, estimators, X, reference, n_clusters)
     return found
 
@@ -372,12 +373,6 @@ def _describe(method, estimators, X, reference, n_clusters) -> Clustering:
     why = method.explain(estimators[0], X)
     why = replace(why, cluster=why.cluster[np.argsort(orders[0])])
     return Clustering(method, estimators, labels, orders[0], why)
-
-
-def _by_size(labels, n_clusters):
-    """Return the labels renumbered, the largest cluster 0."""
-    sizes = np.bincount(labels, minlength=n_clusters)
-    return np.argsort(np.argsort(-sizes, kind="stable"))[labels]
 
 
 def _seed_agreement(labels) -> float:
