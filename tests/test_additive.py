@@ -194,6 +194,12 @@ class TestDistinctValues:
         s = (torch.arange(64) % n_values).float().view(1, 64, 1, 1)
         assert (additive._distinct(s) is not None) == is_shared
 
+    def test_gradients_reach_the_values_where_they_are_asked_for(self):
+        shapes, x = build(n_models=3), few_values().requires_grad_()
+        (felt,) = torch.autograd.grad(shapes(x, 0.0).sin().sum(), x)
+        chosen = [set(channels) for channels in shapes.chosen().flatten(1).tolist()]
+        assert [set(g.abs().sum(dim=0).nonzero().flatten().tolist()) for g in felt] == chosen
+
     def test_continuous_columns_are_evaluated_row_by_row(self, monkeypatch):
         monkeypatch.setattr(additive, "_tabulate", None)
         shapes = build(n_models=3)

@@ -253,7 +253,8 @@ class StackedShapes(nn.Module):
     def forward(self, x: Tensor, temperature: float) -> Tensor:
         """Map rows (n_models, batch, n_features) to logits (n_models, batch, n_clusters)."""
         s, weights = self.select(x, temperature), self._weights()
-        if temperature == 0 and s.device.type == "cpu" and (distinct := _distinct(s)):
+        may_share = temperature == 0 and s.device.type == "cpu" and not s.requires_grad
+        if may_share and (distinct := _distinct(s)):
             logits = _SumOverChannels.apply(_tabulate(distinct, *weights), distinct)
             return logits.view(*x.shape[:2], -1)
         if torch.is_grad_enabled():
