@@ -157,6 +157,9 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def contributions(self, X, by: str = "cluster") -> np.ndarray:
         """Return what each column adds to the logit of the row's class, by its own model.
 
+        Measured, as `IMNClassifier` does, from the mean of the rows that the model learned from: what
+        sets a whole cluster apart is no reason within it.
+
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_columns)

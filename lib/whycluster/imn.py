@@ -10,13 +10,14 @@ The constants are those of the released code.
 =============  ===================  ===========================================================
 paper          code                 shape
 =============  ===================  ===========================================================
-x              ``x``                (n_models, batch, n_features)
+x - μ          ``x``                (n_models, batch, n_features), see deviation 8
 w(x; θ)        ``w``                (n_models, batch, n_outputs, n_features + 1), intercept last
 z(x)           ``output``           (n_models, batch, n_outputs): logits, or predictions
 λ ‖w(x; θ)‖₁   ``weight_penalty``   one value per model
 =============  ===================  ===========================================================
 
-The objective is the loss of z(x) = Σ_m w_m x_m + w_0 plus λ times the mean absolute weight.
+The objective is the loss of z(x) = Σ_m w_m (x_m - μ_m) + w_0 plus λ times the mean absolute
+weight.
 
 Deviations from the paper and its code
 --------------------------------------
@@ -34,6 +35,22 @@ Deviations from the paper and its code
 6. Two classes have one output. Weights of classes (the code's fork: the ratio of the classes) have
    mean 1 over rows, so that λ keeps its meaning.
 7. Targets of a regression are standardised within.
+8. Each model measures features from their mean μ over its own rows. In the paper μ is 0, which is
+   the same where features were standardised on these rows. In a cluster they were not: a column
+   that sets the cluster apart lies far from 0 and hardly varies. It serves as the intercept, more
+   cheaply under the L1 penalty than w_0, and its weight bears what other columns drive. Measured
+   with and without (`center`):
+
+   - Where one column decides and another lies at 4, weight times input puts the other one first
+     in 5 seeds of 5; here in none.
+   - Rank correlation with SHAP: 0.23 and -0.15 in two clusters with planted drivers, here 0.98 and
+     0.94; 0.53 to 0.70 in the four clusters of Telco churn, here 0.79 to 0.98.
+   - Share of the logit's variance that w_0 bears, and no feature: here at most 2 % on Telco churn.
+     Without, it is small too, but 16 to 37 % where only the explanation is centred and not the
+     model, which is why the model is.
+   - Test AUROC of the whole and by clusters: Telco churn 0.846 and 0.803, here 0.846 and 0.812
+     (3 seeds); German credit 0.780 and 0.718, here 0.785 and 0.711 (3 seeds); heart disease 0.888
+     and 0.897, here 0.885 and 0.881 (4 seeds).
 """
 
 from collections.abc import Sequence
@@ -53,11 +70,11 @@ from sklearn.utils.validation import _num_samples, check_consistent_length, chec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from whycluster import augmentation as augmentations
 from whycluster import losses, validation
-from whycluster.augmentation import augment
 from whycluster.explanation import Explanation
 from whycluster.modules import StackedBatchNorm, StackedLinear
-from whycluster.stacked import Differentiable, StackedEstimator, evaluate
+from whycluster.stacked import StackedEstimator, evaluate
 from whycluster.streams import Streams
 from whycluster.training import History, StackedAdam, resolve_device, train
 
@@ -68,10 +85,10 @@ class Contributions(NamedTuple):
     Attributes
     ----------
     values : ndarray of shape (n_samples, n_outputs, n_features)
-        Weight times input: logits, or the unit of the target. Two classes have one output, the
-        logit of the second.
+        Weight times input, from the mean of the rows learned from: logits, or the unit of the
+        target. Two classes have one output, the logit of the second.
     intercept : ndarray of shape (n_samples, n_outputs)
-        The sum of the values and the intercept is the output.
+        The sum of the values and the intercept is the output. It differs between rows.
     """
 
     values: np.ndarray
@@ -86,7 +103,7 @@ class _Task(NamedTuple):
     rows: list[np.ndarray]  # in the order of falling length
 
 
-class _ResidualNet(Differentiable, StackedEstimator):
+class _ResidualNet(StackedEstimator):
     """What IMN and TabResNet share: settings, rows, training. Subclasses say what is answered."""
 
     _parameter_constraints = {  # noqa: RUF012
@@ -103,8 +120,9 @@ class _ResidualNet(Differentiable, StackedEstimator):
         "augmentation": [Interval(Real, 0, 1, closed="both")],
         "precision": [StrOptions({"highest", "high", "medium"})],
     }
+    _sources = (augmentations.__file__,)
     _is_mesomorphic = False
-    _decided_by = "output"
+    _is_centered = True
 
     def fit(self, X, y):
         """Learn to predict `y`.
@@ -127,6 +145,11 @@ class _ResidualNet(Differentiable, StackedEstimator):
         """
         self._fit_stack(X, [self], y=y)
         return self
+
+    def decision_module(self) -> nn.Module:
+        """Return the map from rows (n, n_features) to outputs (n, n_outputs), for attribution."""
+        check_is_fitted(self)
+        return _Decision(self.network_)
 
     # Training, for a stack of models
 
@@ -171,7 +194,7 @@ class _ResidualNet(Differentiable, StackedEstimator):
     def _build(self, streams: Streams) -> "_Ensemble":
         sizes = (self.n_features_in_, self._n_outputs, self.hidden_units, self.n_blocks)
         kind = _Mesomorphic if self._is_mesomorphic else _Direct
-        return _Ensemble(kind(*sizes, self.dropout, streams), self.n_cycles, len(streams))
+        return _Ensemble(kind(*sizes, self.dropout, streams), self.n_cycles)
 
     def _describe(self, data: _Task) -> None:
         """Nothing to add: what describes the result was learnt from y."""
@@ -197,7 +220,8 @@ class _Explained:
     def contributions(self, X) -> Contributions:
         """Return what each feature adds to each output of each row.
 
-        The mean over snapshots of weight times input, whose sum with the intercept is exactly what
+        The mean over snapshots of weight times what the input differs from its mean over the rows
+        learned from (from 0 unless `center`). The sum with the intercept is exactly what
         `decision_function`, or `predict` of a regressor, returns.
 
         Parameters
@@ -229,12 +253,18 @@ class _Explained:
         """
         return self._explanation(X, self.contributions(X).values, "contribution")
 
+    @property
+    def _is_centered(self) -> bool:
+        return self.center
+
 
 class _Attributed:
     """An explanation after the fact, for estimators whose network is not mesomorphic."""
 
     def explain(self, X, n_steps: int = 50) -> Explanation:
-        """Attribute the answer to features by integrated gradients, from a row of zeros.
+        """Attribute the answer to features by integrated gradients.
+
+        The path starts at the mean of the rows learned from, where IMN too has nothing to explain.
 
         Parameters
         ----------
@@ -252,9 +282,9 @@ class _Attributed:
         check_is_fitted(self)
         rows = torch.from_numpy(validation.check_predict(self, X))
         attribute = IntegratedGradients(self.decision_module()).attribute
+        start, options = self.network_.center[0], {"n_steps": n_steps, "internal_batch_size": 4096}
         columns = [
-            attribute(rows, target=j, n_steps=n_steps, internal_batch_size=4096).numpy()
-            for j in range(self._n_outputs)
+            attribute(rows, start, target=j, **options).numpy() for j in range(self._n_outputs)
         ]
         return self._explanation(X, np.stack(columns, axis=1), "attribution")
 
@@ -364,6 +394,9 @@ class IMNClassifier(_Classifier, _Explained, _ResidualNet):
     ----------
     weight_penalty : float, default=0.1
         λ, the weight of the mean absolute weight (L1).
+    center : bool, default=True
+        Measure features from their mean over the rows learned from. False: from 0, as published;
+        the same where features have mean 0 in these rows.
     class_weight : {"balanced"}, dict or None, default=None
         As in scikit-learn; "balanced" weighs classes by the inverse of their number of rows, as
         the per-cluster study does.
@@ -422,6 +455,7 @@ class IMNClassifier(_Classifier, _Explained, _ResidualNet):
 
     _parameter_constraints = _ResidualNet._parameter_constraints | {
         "weight_penalty": [Interval(Real, 0, None, closed="left")],
+        "center": ["boolean"],
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
 
@@ -429,6 +463,7 @@ class IMNClassifier(_Classifier, _Explained, _ResidualNet):
         self,
         *,
         weight_penalty=0.1,
+        center=True,
         class_weight=None,
         hidden_units=128,
         n_blocks=2,
@@ -455,7 +490,7 @@ class IMNRegressor(_Regressor, _Explained, _ResidualNet):
 
     Parameters
     ----------
-    weight_penalty, hidden_units, n_blocks, dropout, max_epochs, warmup_epochs, n_cycles, \
+    weight_penalty, center, hidden_units, n_blocks, dropout, max_epochs, warmup_epochs, n_cycles, \
     cycle_multiplier, batch_size, learning_rate, weight_decay, augmentation, random_state, device, \
     precision, checkpoint, verbose
         As in `IMNClassifier`.
@@ -478,12 +513,14 @@ class IMNRegressor(_Regressor, _Explained, _ResidualNet):
 
     _parameter_constraints = _ResidualNet._parameter_constraints | {
         "weight_penalty": [Interval(Real, 0, None, closed="left")],
+        "center": ["boolean"],
     }
 
     def __init__(
         self,
         *,
         weight_penalty=0.1,
+        center=True,
         hidden_units=128,
         n_blocks=2,
         dropout=0.25,
@@ -651,7 +688,7 @@ class _Mesomorphic(_Direct):
         super().__init__(n_features, *sizes, width=n_features + 1)
 
     def forward(self, x: Tensor, streams: Streams | None = None) -> dict[str, Tensor]:
-        """Return "output" z = Σ_m w_m x_m + w_0 and the weights "w", intercept last."""
+        """Return "output" z = Σ_m w_m x_m + w_0, x centred, and the weights "w", intercept last."""
         w = self._read(x, streams).unflatten(2, (self.n_outputs, -1))
         output = (w[..., :-1] * x[:, :, None]).sum(dim=-1) + w[..., -1]
         return {"output": output, "w": w}
@@ -660,19 +697,22 @@ class _Mesomorphic(_Direct):
 class _Ensemble(nn.Module):
     """The snapshots of a network, one per cycle; the last is the one that is trained."""
 
-    def __init__(self, network: _Direct, n_cycles: int, n_models: int):
+    def __init__(self, network: _Direct, n_cycles: int):
         super().__init__()
         self.members = nn.ModuleList([deepcopy(network) for _ in range(n_cycles - 1)] + [network])
+        n_models, n_features, _ = network.entry.weight.shape
+        self.register_buffer("center", torch.zeros(n_models, 1, n_features))
         self.register_buffer("offset", torch.zeros(n_models, 1, 1))
         self.register_buffer("scale", torch.ones(n_models, 1, 1))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the mean "output" of the snapshots, (n_models, batch, n_outputs)."""
-        outputs = [member(x)["output"] for member in self.members]
+        outputs = [member(x - self.center)["output"] for member in self.members]
         return {"output": self.offset + self.scale * torch.stack(outputs).mean(dim=0)}
 
     def explain(self, x: Tensor) -> dict[str, Tensor]:
         """Return "values" and "intercept" of `Contributions`, with a leading model axis."""
+        x = x - self.center
         w = torch.stack([member(x)["w"] for member in self.members]).mean(dim=0)
         values = self.scale[..., None] * w[..., :-1] * x[:, :, None]
         return {"values": values, "intercept": self.offset + self.scale * w[..., -1]}
@@ -687,6 +727,17 @@ class _Contributing(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return self.network.explain(x)
+
+
+class _Decision(nn.Module):
+    """The ensemble as a plain map from rows to outputs."""
+
+    def __init__(self, network: _Ensemble):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x[None])["output"][0]
 
 
 class _Training:
@@ -711,6 +762,9 @@ class _Training:
         scales = np.array([s._scale_of(task.target[own]) for own in task.rows])
         offset, scale = torch.as_tensor(scales, dtype=torch.float32, device=device).unbind(1)
         self.network.offset, self.network.scale = offset[..., None], scale[..., None]
+        if s._is_centered:
+            centers = np.stack([task.X[own].mean(axis=0, dtype=float) for own in task.rows])
+            self.network.center.copy_(torch.as_tensor(centers)[:, None])
         weights = np.stack([s._weights_of(task.target[own]) for own in task.rows])
         self.class_weight = torch.as_tensor(weights, device=device)[:, None]
 
@@ -752,9 +806,12 @@ class _Training:
     def _step(self, rows: Tensor, _progress: float) -> dict[str, Tensor]:
         s, streams = self.settings, self.streams.head(len(rows))
         self.optimizer.n_active = len(rows)
-        x, target = self.data[rows], self._standardised(rows)
+        x = self.data[rows] - self.network.center[: len(rows)]
+        target = self._standardised(rows)
         if s.augmentation:
-            x, target = augment(x, target, streams, s.augmentation, self._loss_at_rest)
+            x, target = augmentations.augment(
+                x, target, streams, s.augmentation, self._loss_at_rest
+            )
         answer = self.live(x, streams)
         found = s._loss(answer["output"], target, self.class_weight[: len(rows)])
         if "w" in answer:
