@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import lzma
 import os
 import socket
 import tarfile
@@ -46,6 +47,9 @@ CLASS_COUNTS = {
     "kmnist": [7000] * 10,
     "usps": [1553, 1269, 929, 824, 852, 716, 834, 792, 708, 821],
     "gtsrb": [2250, 2100, 1110, 1200, 1200],
+    "cifar10": [6000] * 10,
+    "cifar10-batch-1": [1005, 974, 1032, 1016, 999, 937, 1030, 1001, 1025, 981],
+    "cifar100-20": [3000] * 20,
     "coil20": [72] * 20,
     "orl": [10] * 40,
     "yale": [11] * 15,
@@ -507,13 +511,28 @@ def as_zip(**members):
     return buffer.getvalue()
 
 
+def as_tar_gz(members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
 def test_member_of_an_archive_is_extracted(upstream, tmp_path):
     upstream(RIGHT, as_zip(inside=RIGHT, other=WRONG), member="inside")
     assert datasets.load("haberman").features.shape == (1, 3)
     assert (tmp_path / "cache/haberman/haberman.data").read_bytes() == RIGHT
 
 
-@pytest.mark.parametrize("archive", [WRONG, as_zip(other=RIGHT)])
+def test_member_of_a_tar_archive_is_extracted(upstream):
+    upstream(RIGHT, as_tar_gz({"folder/inside": RIGHT, "other": WRONG}), member="folder/inside")
+    assert datasets.load("haberman").features.shape == (1, 3)
+
+
+@pytest.mark.parametrize("archive", [WRONG, as_zip(other=RIGHT), as_tar_gz({"other": RIGHT})])
 def test_archive_without_the_member_is_damaged(upstream, archive):
     upstream(RIGHT, archive, member="inside")
     with pytest.raises(ValueError, match=r"get member inside of .* by hand"):
@@ -588,6 +607,57 @@ def test_signs_are_read_from_folders_and_from_the_list_of_the_test_images(supply
     assert images[:, :, 0].max() == 0  # the upper edge is black
     np.testing.assert_array_equal(images[:, :, -1, 5], [[0, 255, 0], [255, 0, 0], [0, 255, 0]])
     assert datasets.load("gtsrb", part="test").target.tolist() == ["ahead only"]
+
+
+def photograph(*labels, seed=0):
+    """Return a record of CIFAR: labels, then 32x32 pixels of red, of green and of blue."""
+    pixels = np.random.default_rng(seed).integers(0, 256, 3072, dtype=np.uint8)
+    return bytes(labels) + pixels.tobytes(), pixels.reshape(3, 32, 32)
+
+
+def test_photographs_of_cifar_come_from_their_part_of_the_archive(supply):
+    records = [photograph(label, seed=label) for label in (3, 9, 0, 1, 2, 7)]
+    names = registry.find("cifar10").members_of("all")
+    members = {name: record for name, (record, _) in zip(names, records, strict=True)}
+    shuffled = dict(reversed(members.items())) | {"cifar-10-batches-bin/readme.html": b"x"}
+    supply("cifar10", as_tar_gz(shuffled))
+    every = datasets.load("cifar10")
+    kinds = ["cat", "truck", "airplane", "automobile", "bird", "horse"]
+    assert every.target.tolist() == kinds
+    assert every.features.columns[1024] == "green_pixel_r0_c0"
+    images = every.features.to_numpy().reshape(6, 3, 32, 32)
+    np.testing.assert_array_equal(images, [image for _, image in records])
+    assert datasets.load("cifar10", part="train").target.tolist() == kinds[:5]
+    assert datasets.load("cifar10", part="test").target.tolist() == kinds[5:]
+    with pytest.raises(ValueError, match=r"no part 'new'; choose one of \('all', 'train', 'test'"):
+        datasets.load("cifar10", part="new")
+
+
+def test_cifar100_is_read_by_its_coarse_label(supply):
+    (train, _), (test, image) = photograph(19, 41), photograph(4, 99, seed=1)
+    inside = {"cifar-100-binary/train.bin": train, "cifar-100-binary/test.bin": test}
+    supply("cifar100-20", as_tar_gz(inside))
+    assert datasets.load("cifar100-20").target.tolist() == ["vehicles 2", "fruit and vegetables"]
+    seen = datasets.load("cifar100-20", part="test").features.to_numpy()
+    np.testing.assert_array_equal(seen.reshape(3, 32, 32), image)
+
+
+def test_one_batch_of_cifar_may_come_compressed(supply, monkeypatch):
+    record, image = photograph(8)
+    folder = supply("cifar10-batch-1", record)
+    assert datasets.load("cifar10-batch-1").target.tolist() == ["ship"]
+    packed = lzma.compress(record)
+    entry = registry.find("cifar10-batch-1")
+    checksum = f"sha256:{hashlib.sha256(packed).hexdigest()}"
+    copy = dataclasses.replace(entry.files[0].copies[0], checksum=checksum)
+    known = dataclasses.replace(entry.files[0], copies=(copy,))
+    monkeypatch.setitem(
+        registry.ENTRIES, "cifar10-batch-1", dataclasses.replace(entry, files=(known,))
+    )
+    (folder / known.path).unlink()
+    (folder / copy.path).write_bytes(packed)
+    seen = datasets.load("cifar10-batch-1").features.to_numpy()
+    np.testing.assert_array_equal(seen.reshape(3, 32, 32), image)
 
 
 def test_every_entry_is_complete():

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pooch
 
@@ -99,7 +101,7 @@ def _downloader(file: File) -> Callable | None:
 
     def download_member(url: str, output_file: str, store: pooch.Pooch) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            archive = os.path.join(folder, "archive.zip")
+            archive = os.path.join(folder, "archive")
             pooch.HTTPDownloader()(url, archive, store)
             _extract(archive, file.member, output_file)
 
@@ -108,10 +110,16 @@ def _downloader(file: File) -> Callable | None:
 
 def _extract(archive: str, member: str, output_file: str) -> None:
     try:
-        with zipfile.ZipFile(archive).open(member) as source, open(output_file, "wb") as target:
+        with _opened(archive, member) as source, open(output_file, "wb") as target:
             shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, KeyError) as error:
         raise ValueError(f"the archive is damaged or lacks {member}") from error
+
+
+def _opened(archive: str, member: str) -> IO[bytes]:
+    if zipfile.is_zipfile(archive):
+        return zipfile.ZipFile(archive).open(member)
+    return tarfile.open(archive).extractfile(member)
 
 
 def _by_hand(file: File) -> str:

@@ -46,9 +46,9 @@ def load(name: str, *, part: str = "all", random_state: int | None = 0) -> Datas
         A name or alias from `python -m whycluster.datasets`; case, blanks, dashes and underscores
         do not matter, so "TOX-171" and "tox_171" are the same.
     part : {"all", "train", "test"}, default "all"
-        Which rows, for the sets that upstream splits (mnist, fashion-mnist, kmnist, gtsrb,
-        pendigits, optdigits, shuttle, avila, adult); "all" is the training rows followed by the
-        test rows.
+        Which rows, for the sets that upstream splits (mnist, fashion-mnist, kmnist, gtsrb, cifar10,
+        cifar100-20, pendigits, optdigits, shuttle, avila, adult); "all" is the training rows
+        followed by the test rows.
     random_state : int or None, default 0
         Seed of the sets that are drawn (idc-synthetic, mnist10k); the others do not depend on it.
 
@@ -73,5 +73,6 @@ def load(name: str, *, part: str = "all", random_state: int | None = 0) -> Datas
     entry = registry.find(name)
     paths = [files.fetch(file) for file in entry.files_of(part)]
     seed = {"random_state": random_state} if entry.seeded else {}
-    features, target = readers.READERS[entry.format](paths, **entry.options, **seed)
+    inside = {"members": entry.members_of(part)} if entry.members else {}
+    features, target = readers.READERS[entry.format](paths, **entry.options, **seed, **inside)
     return Dataset(features, target, entry.name, entry.description, entry.source, entry.licence)

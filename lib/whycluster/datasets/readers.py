@@ -9,6 +9,7 @@ import contextlib
 import csv
 import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -243,11 +244,31 @@ def read_signs(paths: Sequence[Path], *, classes: dict[str, str], side: int) -> 
                 images.append(_sign(archive, name, side))
                 labels.append(label)
     data = np.stack(images).transpose(0, 3, 1, 2).reshape(len(images), -1)
-    names = [f"{colour}_{pixel}" for colour in _COLOURS for pixel in _pixel_names((side, side))]
-    return pd.DataFrame(data, columns=names), _target(labels, "sign", classes)
+    return pd.DataFrame(data, columns=_colour_names(side)), _target(labels, "sign", classes)
+
+
+def read_cifar(
+    paths: Sequence[Path],
+    *,
+    target: str,
+    classes: Sequence[str],
+    n_labels: int = 1,
+    members: Sequence[str] = (),
+) -> Table:
+    """Records of `n_labels` bytes, the first of them the class, and 32x32 pixels of each colour.
+
+    From `members` of a tar archive, in their order, or from the files themselves.
+    """
+    contents = _tar_members(paths[0], members) if members else [_unpacked(path) for path in paths]
+    records = np.frombuffer(b"".join(contents), np.uint8)
+    records = records.reshape(-1, n_labels + _CIFAR_SIDE**2 * len(_COLOURS))
+    names = dict(enumerate(classes))
+    features = pd.DataFrame(records[:, n_labels:], columns=_colour_names(_CIFAR_SIDE))
+    return features, _target(records[:, 0], target, names)
 
 
 _COLOURS = ("red", "green", "blue")
+_CIFAR_SIDE = 32  # pixels
 
 READERS = {
     "text": read_text,
@@ -257,6 +278,7 @@ READERS = {
     "cells": read_cells,
     "idx": read_idx,
     "signs": read_signs,
+    "cifar": read_cifar,
     "hdf5": read_hdf5,
     "sklearn": read_sklearn,
     "generated": read_generated,
@@ -274,6 +296,17 @@ def _member(path: Path, name: str) -> io.BytesIO:
     """Content of a file in a tar archive."""
     with tarfile.open(path) as archive:
         return io.BytesIO(archive.extractfile(name).read())
+
+
+def _tar_members(path: Path, names: Sequence[str]) -> list[bytes]:
+    """Contents of files in a tar archive, which is read once."""
+    with tarfile.open(path) as archive:
+        found = {m.name: archive.extractfile(m).read() for m in archive if m.name in names}
+    return [found[name] for name in names]
+
+
+def _unpacked(path: Path) -> bytes:
+    return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
 
 
 def _listed_signs(archives: Sequence[zipfile.ZipFile]) -> dict[str, int]:
@@ -318,6 +351,11 @@ def _frame(data: np.ndarray, pixels: tuple[int, int] | None) -> pd.DataFrame:
 def _pixel_names(pixels: tuple[int, int]) -> list[str]:
     rows, columns = pixels
     return [f"pixel_r{row}_c{column}" for row in range(rows) for column in range(columns)]
+
+
+def _colour_names(side: int) -> list[str]:
+    """Names of square colour images, plane by plane."""
+    return [f"{colour}_{pixel}" for colour in _COLOURS for pixel in _pixel_names((side, side))]
 
 
 def _target(labels: np.ndarray, name: str, classes: dict | None = None) -> pd.Series:

@@ -29,7 +29,10 @@ class File:
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set: `shape` counts rows and features, `options` go to the reader of `format`."""
+    """One data set: `shape` counts rows and features, `options` go to the reader of `format`.
+
+    `members` are the files of each part inside the archive that holds all parts.
+    """
 
     name: str
     description: str
@@ -40,19 +43,27 @@ class Entry:
     files: tuple[File, ...] = ()
     aliases: tuple[str, ...] = ()
     seeded: bool = False
+    members: dict[str, list[str]] = field(default_factory=dict)
     options: dict = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts that upstream splits the rows into, () if it does not."""
-        return tuple(dict.fromkeys(file.part for file in self.files if file.part))
+        parts = [*(file.part for file in self.files if file.part), *self.members]
+        return tuple(dict.fromkeys(parts))
 
     def files_of(self, part: str) -> tuple[File, ...]:
         """Files of one part, or of all of them for "all"."""
         choices = ("all", *self.parts)
         if part not in choices:
             raise ValueError(f"{self.name} has no part {part!r}; choose one of {choices}")
-        return tuple(file for file in self.files if part in ("all", file.part))
+        return tuple(file for file in self.files if part == "all" or file.part in (None, part))
+
+    def members_of(self, part: str) -> list[str]:
+        """Files of one part inside the archive, or of all of them for "all"."""
+        return [
+            name for key, names in self.members.items() if part in ("all", key) for name in names
+        ]
 
 
 def names() -> list[str]:
@@ -98,6 +109,7 @@ def _read() -> dict[str, Entry]:
             shape=tuple(table.pop("shape")),
             aliases=tuple(table.pop("aliases", ())),
             seeded=table.pop("seeded", False),
+            members=table.pop("members", {}),
             options=table,
         )
     return entries
