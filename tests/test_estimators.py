@@ -22,6 +22,7 @@ from whycluster import (
     IDC,
     IDEC,
     ClusterwiseIMN,
+    ContrastiveClustering,
     Explanation,
     GowerClustering,
     IMNClassifier,
@@ -56,6 +57,15 @@ ESTIMATORS = [
     DEC(3, brb=BRB(interval=2), **SMALL_EMBEDDING),
     IDEC(3, **SMALL_EMBEDDING),
     DCN(3, brb=BRB(interval=2), **SMALL_EMBEDDING),
+    ContrastiveClustering(
+        3,
+        width=2,
+        n_latent=4,
+        projection_units=8,
+        self_label_epochs=1,
+        brb=BRB(interval=1),
+        **SMALL_EMBEDDING | {"pretrain_epochs": 0, "max_epochs": 2},
+    ),
     SoftClusteringTree(
         3, depth=2, max_epochs=10, n_init=2, batch_size=32, random_state=0, device="cpu"
     ),
@@ -103,6 +113,9 @@ EXPECTED_FAILED_CHECKS = {
 }
 
 EXPECTED_FAILED_CHECKS |= dict.fromkeys(("DEC", "IDEC", "DCN"), EXPECTED_FAILED_CHECKS["IDC"])
+EXPECTED_FAILED_CHECKS["ContrastiveClustering"] = EXPECTED_FAILED_CHECKS["IDC"] | {
+    "check_clustering": "two columns are no image: random views of them have nothing in common",
+}
 EXPECTED_FAILED_CHECKS |= dict.fromkeys(
     ("SoftClusteringTree", "TAOClusteringTree", "NeurCAM"), EXPECTED_FAILED_CHECKS["IDC"]
 )

@@ -221,3 +221,68 @@ class TestCrossEntropy:
 def test_weight_penalty_is_the_mean_absolute_weight_of_each_model():
     w = torch.tensor([[[1.0, -1], [3, -3]], [[0, 0], [0, 8]]])
     torch.testing.assert_close(losses.weight_penalty(w), torch.tensor([2.0, 2.0]))
+
+
+class TestContrast:
+    def brute_force(self, h, temperature):
+        """Eq. (1) of SimCLR as it stands, for one model."""
+        views, total = torch.nn.functional.normalize(h, dim=1), 0.0
+        n = len(views) // 2
+        for i in range(2 * n):
+            j = (i + n) % (2 * n)
+            others = [torch.exp(views[i] @ views[k] / temperature) for k in range(2 * n) if k != i]
+            total -= torch.log(torch.exp(views[i] @ views[j] / temperature) / sum(others))
+        return total / (2 * n)
+
+    @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+    def test_equals_the_equation(self, temperature):
+        h = draw(2, 8, 3)
+        expected = torch.stack([self.brute_force(model, temperature) for model in h])
+        torch.testing.assert_close(losses.nt_xent(h, temperature), expected)
+
+    def test_nothing_is_told_apart_at_high_temperature(self):
+        assert losses.nt_xent(draw(1, 10, 3), 1e9).item() == pytest.approx(log(9))
+
+    def test_only_the_nearest_counts_at_low_temperature(self):
+        first = torch.eye(4, dtype=torch.float64)
+        twins = torch.cat([first, first])[None]
+        assert losses.nt_xent(twins, 1e-4).item() == pytest.approx(0, abs=1e-9)
+        strangers = torch.cat([first, first.roll(1, 0)])[None]
+        assert losses.nt_xent(strangers, 1e-4).item() == pytest.approx(1e4)
+
+    def test_lengths_do_not_count(self):
+        h = draw(1, 6, 3)
+        lengths = torch.tensor([0.1, 5.0, 2.0, 1.0, 9.0, 0.5]).double()[:, None]
+        torch.testing.assert_close(losses.nt_xent(h * lengths, 0.5), losses.nt_xent(h, 0.5))
+
+    def test_gradient(self):
+        assert gradcheck(lambda h: losses.nt_xent(h, 0.5), draw(1, 6, 3).requires_grad_())
+
+
+class TestSelfLabelling:
+    teacher = torch.tensor([[[9.0, 0.0], [8.0, 0.0], [0.0, 9.0], [0.1, 0.0]]])
+    logits = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [2.0, 0.0], [0.0, 7.0]]])
+
+    def test_clusters_count_alike_and_doubtful_rows_not_at_all(self):
+        rows = -self.logits.log_softmax(dim=2)[0]
+        expected = ((rows[0, 0] + rows[1, 0]) / 2 + rows[2, 1]) / 2
+        loss = losses.confident_cross_entropy(self.logits, self.teacher, 0.99)
+        assert loss.item() == pytest.approx(expected.item())
+
+    def test_one_sure_cluster_is_a_plain_mean(self):
+        loss = losses.confident_cross_entropy(self.logits[:, :2], self.teacher[:, :2], 0.99)
+        target = torch.zeros(2, dtype=torch.long)
+        expected = torch.nn.functional.cross_entropy(self.logits[0, :2], target)
+        assert loss.item() == pytest.approx(expected.item())
+
+    def test_nobody_teaches_without_confidence(self):
+        logits = self.logits.clone().requires_grad_()
+        loss = losses.confident_cross_entropy(logits, 0.001 * self.teacher, 0.99)
+        loss.sum().backward()
+        assert loss.item() == 0
+        assert logits.grad.abs().max() == 0
+
+    def test_the_teacher_gets_no_gradient(self):
+        teacher = self.teacher.clone().requires_grad_()
+        loss = losses.confident_cross_entropy(self.logits, teacher, 0.5)
+        assert not loss.requires_grad

@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "BRB": "whycluster.brb",
     "ClustRecNet": "whycluster.recommender",
+    "ContrastiveClustering": "whycluster.contrastive",
     "DCN": "whycluster.embedded",
     "DEC": "whycluster.embedded",
     "SoftClusteringTree": "whycluster.trees",
@@ -32,6 +33,7 @@ __all__ = [
     "IDEC",
     "ClustRecNet",
     "ClusterwiseIMN",
+    "ContrastiveClustering",
     "Explanation",
     "GowerClustering",
     "IMNClassifier",

@@ -45,7 +45,7 @@ Deviations from the papers
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral, Real
 
 import numpy as np
@@ -65,7 +65,7 @@ from whycluster.explanation import Explanation
 from whycluster.metrics import match_clusters
 from whycluster.modules import StackedAutoencoder, set_statistics
 from whycluster.reclustering import draw_rows, recluster
-from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator, evaluate
+from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
 from whycluster.streams import Streams
 from whycluster.training import Checkpoint, History, fingerprint, resolve_device, train
 
@@ -147,6 +147,7 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         "precision": [StrOptions({"highest", "high", "medium"})],
     }
     _first_clusters = "k-means"
+    _explained_at_once = 256  # rows
 
     def fit(self, X, y=None, on_epoch: Callable[[int, np.ndarray], None] | None = None):
         """Pre-train the autoencoder, then find clusters in its embedding.
@@ -204,7 +205,8 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         """
         check_is_fitted(self)
         validation.check_predict(self, X)
-        return attribute(self, X, method, **{"background": self.background_} | options)
+        defaults = {"background": self.background_, "batch_size": self._explained_at_once}
+        return attribute(self, X, method, **defaults | options)
 
     def decision_module(self) -> nn.Module:
         """Return the map from rows (n, n_features) to logits (n, n_clusters), for attribution."""
@@ -231,10 +233,11 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         data = validation.check_predict(self, X)
         changed = copy.deepcopy(self)
         seed = check_random_state(random_state).randint(2**31 - 1)
-        phases = _Phases(changed, changed.network_, torch.from_numpy(data), Streams([seed]))
+        rows, streams_ = torch.from_numpy(data), Streams([seed])
+        phases = changed._new_phases(changed.network_, rows, streams_)
         phases.labels = torch.from_numpy(self.predict(X))[None]
         phases.intervene(brb or BRB(), optimizer=None)
-        set_statistics(changed.network_.autoencoder.encoder, phases.passes())
+        set_statistics(changed.network_.encoder, phases.passes())
         changed._describe((data, None))
         return changed
 
@@ -270,13 +273,13 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         device = resolve_device(self.device)
         streams_ = Streams(seeds, device)
         network = self._build(streams_).to(device)
-        phases = _Phases(self, network, torch.as_tensor(X, device=device), streams_, on_epoch)
+        phases = self._new_phases(network, torch.as_tensor(X, device=device), streams_, on_epoch)
         first, second = self._checkpoints(X, seeds, with_labels=on_epoch is not None)
         pretraining = [("pretraining", self.pretrain_epochs, phases.pretrain)]
         history = self._run_phases(pretraining, network.autoencoder, streams_, first)
         clustering = [("clustering", self.max_epochs, phases.cluster)]
         history |= self._run_phases(clustering, network, streams_, second)
-        phases.replay(history.pop("clustering/labels", None))
+        phases.replay(history.pop("clustering/labels", ()))
         return network.cpu().eval(), history
 
     def _checkpoints(self, X, seeds, with_labels: bool) -> tuple[Checkpoint, Checkpoint]:
@@ -293,6 +296,13 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
     def _latent(self) -> int:
         return self.n_latent or self.n_clusters
 
+    def _new_phases(self, network, data: Tensor, streams_: Streams, on_epoch=None) -> "_Phases":
+        return _Phases(self, network, data, streams_, on_epoch)
+
+    def _new_encoder(self, streams_: Streams) -> nn.Module:
+        """Return a freshly initialised encoder, for a soft reset."""
+        return self._new_autoencoder(streams_).encoder
+
     def _new_autoencoder(self, streams_: Streams) -> StackedAutoencoder:
         widths = tuple(self.hidden_layers)
         return StackedAutoencoder(self.n_features_in_, widths, self._latent(), streams_)
@@ -302,7 +312,7 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
 
     def _describe(self, data) -> None:
         X, _ = data
-        found = evaluate(self.network_, X)
+        found = self._answer(X)
         self.labels_ = found["logits"].argmax(axis=1)
         self.embedding_ = found["z"]
         self.cluster_centers_ = self.network_.clusters.centres.detach()[0].numpy().copy()
@@ -598,6 +608,11 @@ class _Network(nn.Module):
         self.autoencoder = autoencoder
         self.clusters = clusters
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The map from rows to embeddings."""
+        return self.autoencoder.encoder
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the embedding ``z`` and ``logits`` of (n_models, batch, n_features)."""
         z = self.autoencoder.encoder(x)
@@ -617,6 +632,9 @@ class _Decision(nn.Module):
 
 class _Phases:
     """The phases of training on one data set; each returns its history."""
+
+    rows_at_once = ROWS_AT_ONCE  # when all are embedded
+    schedule = None  # of the learning rate while clustering
 
     def __init__(self, settings, network: _Network, data: Tensor, streams_, on_epoch=None):
         self.settings = settings
@@ -653,9 +671,9 @@ class _Phases:
         watch = _Watch(self.labels, network.clusters, self.on_epoch)
         optimizer = _adam(network.parameters(), s.learning_rate)
         epochs = self.interrupted(optimizer)
-        closing = watch.closing(tick)
-        history = train(self.step(watch), optimizer, epochs, s.max_epochs, on_epoch=closing)
-        set_statistics(network.autoencoder.encoder, self.passes())
+        run = {"schedule": self.schedule, "on_epoch": watch.closing(tick)}
+        history = train(self.step(watch), optimizer, epochs, s.max_epochs, **run)
+        set_statistics(network.encoder, self.passes())
         return history | watch.history()
 
     def step(self, watch: "_Watch") -> Callable[[Tensor, float], dict[str, Tensor]]:
@@ -663,13 +681,17 @@ class _Phases:
         clusters = self.network.clusters
 
         def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            parts, z, logits = self.settings._objective(self.network, self.data[rows])
+            parts, z, logits = self.settings._objective(self.network, self.batch(rows))
             z, labels = z.detach(), logits.argmax(dim=2)
             watch.see(rows, z, labels)
             clusters.follow(z, labels)
             return parts
 
         return step
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Return what a step of clustering sees of these rows."""
+        return self.data[rows]
 
     def interrupted(self, optimizer) -> Iterator[Iterator[Tensor]]:
         """Yield the batches of each epoch; intervene before those that BRB names."""
@@ -683,8 +705,7 @@ class _Phases:
     def intervene(self, brb: BRB, optimizer) -> None:
         """Reset the encoder softly, cluster anew, forget the momentum of the centres."""
         if brb.reset:
-            fresh = self.settings._new_autoencoder(self.streams).encoder
-            soft_reset(self.network.autoencoder.encoder, fresh, brb)
+            soft_reset(self.network.encoder, self.settings._new_encoder(self.streams), brb)
         if brb.recluster:
             self.place(brb.recluster, brb.n_rows)
             self.renumber()
@@ -694,7 +715,7 @@ class _Phases:
     def place(self, method: str, n_rows: int) -> None:
         """Cluster the embedding of at most `n_rows` random rows and put the centres there."""
         s = self.settings
-        set_statistics(self.network.autoencoder.encoder, self.passes())
+        set_statistics(self.network.encoder, self.passes())
         z = draw_rows(self.embed(), n_rows, self.streams)
         self.network.clusters.place(recluster(z, s.n_clusters, method, self.streams, s.n_init))
 
@@ -716,8 +737,8 @@ class _Phases:
     @torch.no_grad()
     def embed(self) -> Tensor:
         """Embed all rows as `predict` does: (n_models, n_samples, n_latent)."""
-        encoder, n_models = self.network.autoencoder.encoder.eval(), len(self.streams)
-        parts = [encoder(x.expand(n_models, -1, -1)) for x in self.data.split(ROWS_AT_ONCE)]
+        encoder, n_models = self.network.encoder.eval(), len(self.streams)
+        parts = [encoder(x.expand(n_models, -1, -1)) for x in self.data.split(self.rows_at_once)]
         return torch.cat(parts, dim=1)
 
     @torch.no_grad()
@@ -726,7 +747,7 @@ class _Phases:
         parts = [self.network.clusters(z) for z in self.embed().split(ROWS_AT_ONCE, dim=1)]
         return torch.cat([logits.argmax(dim=2) for logits in parts], dim=1)
 
-    def replay(self, labels: np.ndarray | None) -> None:
+    def replay(self, labels: Iterable[np.ndarray]) -> None:
         """Tell `on_epoch` of epochs that were restored from a checkpoint instead of run."""
         if self.on_epoch and not self.has_clustered:
             for epoch, found in enumerate(labels):
@@ -783,7 +804,8 @@ class _Watch:
 
     def history(self) -> History:
         """Return arrays (n_epochs, n_models); if told, labels (n_epochs, n_samples, n_models)."""
-        found = {name: np.array([e[name] for e in self.epochs]) for name in self.epochs[0]}
+        names = self.epochs[0] if self.epochs else ()
+        found = {name: np.array([e[name] for e in self.epochs]) for name in names}
         return found | ({"labels": np.stack(self.kept).swapaxes(1, 2)} if self.kept else {})
 
 

@@ -4,7 +4,7 @@ Weights are applied by the estimators, never here.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def reconstruction_error(x_hat: Tensor, x: Tensor, order: int = 2) -> Tensor:
@@ -258,3 +258,55 @@ def spectral_loss(y: Tensor, affinity: Tensor) -> Tensor:
     """
     degree = affinity.sum(dim=2, keepdim=True)
     return (y * (degree * y - affinity @ y)).sum(dim=2).mean(dim=1)
+
+
+def nt_xent(h: Tensor, temperature: float) -> Tensor:
+    """Contrast of two views of each image with all other images, Eq. (1) of SimCLR.
+
+    Parameters
+    ----------
+    h : Tensor of shape (n_models, 2 * batch, n_latent)
+        Projections of the first views, then of the second ones in the same order; only their
+        directions count.
+    temperature : float
+        τ, positive: the smaller, the more the nearest others count.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+        The mean over views of -log softmax of the other view's cosine similarity over τ among all
+        views but itself; log(2 * batch - 1) where nothing can be told apart.
+    """
+    h = nn.functional.normalize(h, dim=2)
+    n_views = h.shape[1]
+    itself = torch.eye(n_views, dtype=torch.bool, device=h.device)
+    similarity = (h @ h.mT / temperature).masked_fill(itself, -torch.inf)
+    other = torch.arange(n_views, device=h.device).roll(n_views // 2)
+    rows = torch.arange(n_views, device=h.device)
+    return -similarity.log_softmax(dim=2)[:, rows, other].mean(dim=1)
+
+
+def confident_cross_entropy(logits: Tensor, teacher: Tensor, confidence: float) -> Tensor:
+    """Cross-entropy with the clusters of confident rows, the self-labelling of SCAN.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n_models, batch, n_clusters)
+        Of views that are harder to read.
+    teacher : Tensor of shape (n_models, batch, n_clusters)
+        Logits of the rows themselves; without gradient.
+    confidence : float in (0, 1)
+        A row whose largest membership is not above it does not count.
+
+    Returns
+    -------
+    Tensor of shape (n_models,)
+        The mean over the clusters that have confident rows of their mean cross-entropy, so that
+        large clusters do not swallow small ones; 0 where no row is confident.
+    """
+    membership, labels = teacher.detach().softmax(dim=2).max(dim=2)
+    one_hot = nn.functional.one_hot(labels, teacher.shape[2]).to(logits.dtype)
+    member = one_hot * (membership > confidence)[..., None]
+    weight = (member / member.sum(dim=1, keepdim=True).clamp_min(1)).sum(dim=2)
+    row = -(one_hot * logits.log_softmax(dim=2)).sum(dim=2)
+    return (weight * row).sum(dim=1) / weight.sum(dim=1).clamp_min(1)

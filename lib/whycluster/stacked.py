@@ -133,7 +133,11 @@ class StackedEstimator(BaseEstimator, ABC):
     def _evaluate(self, X) -> dict[str, np.ndarray]:
         """Return what the network computes for rows of `X`, by name."""
         check_is_fitted(self)
-        return evaluate(self.network_, validation.check_predict(self, X))
+        return self._answer(validation.check_predict(self, X))
+
+    def _answer(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the network computes for checked rows, by name."""
+        return evaluate(self.network_, X)
 
 
 class Differentiable:
@@ -160,7 +164,7 @@ class _Decision(nn.Module):
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, X: np.ndarray) -> dict[str, np.ndarray]:
+def evaluate(network: nn.Module, X: np.ndarray, at_once=ROWS_AT_ONCE) -> dict[str, np.ndarray]:
     """Evaluate a stack of one, whose forward returns tensors by name, in bounded memory.
 
     Parameters
@@ -168,6 +172,8 @@ def evaluate(network: nn.Module, X: np.ndarray) -> dict[str, np.ndarray]:
     network : Module
         ``network(x)`` gets (1, batch, n_features).
     X : ndarray of shape (n_samples, n_features), float32
+    at_once : int
+        Rows, which bounds the memory.
 
     Returns
     -------
@@ -175,5 +181,5 @@ def evaluate(network: nn.Module, X: np.ndarray) -> dict[str, np.ndarray]:
     """
     network.eval()
     device = next(network.parameters()).device
-    parts = [network(x[None].to(device)) for x in torch.from_numpy(X).split(ROWS_AT_ONCE)]
+    parts = [network(x[None].to(device)) for x in torch.from_numpy(X).split(at_once)]
     return {name: torch.cat([p[name][0] for p in parts]).cpu().numpy() for name in parts[0]}
