@@ -281,7 +281,7 @@ class TestRecommend:
     def test_the_number_of_clusters_is_where_the_index_peaks(self, index):
         random = np.random.default_rng(0)
         Z = 10 * np.eye(4)[np.arange(200) % 4] + random.standard_normal((200, 4))
-        scores = selection.score_n_clusters(Z, ALGORITHMS["Ward"], index)
+        scores = selection.score_candidates(Z, ALGORITHMS["Ward"], index)
         assert list(scores.index) == list(range(2, 16))
         assert scores.idxmax() == 4
 

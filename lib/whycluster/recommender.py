@@ -244,7 +244,7 @@ class ClustRecNet(BaseEstimator):
         candidates = [ALGORITHMS[NAMES[i]] for i in ranking]
         if n_clusters is None:
             first = next(a for a in candidates if a.takes_n_clusters)
-            n_clusters = int(selection.score_n_clusters(table.Z, first, index).idxmax())
+            n_clusters = int(selection.score_candidates(table.Z, first, index).idxmax())
         reaches = reach(descriptors.standardise(X_))
         rows = {
             "algorithm": [a.name for a in candidates],

@@ -15,7 +15,7 @@ MANY_ROWS = 10_000  # above, a sample is clustered and the other rows join it
 MAX_TRIED = 500  # rows that numbers of clusters are tried on
 
 
-def score_n_clusters(
+def score_candidates(
     Z: np.ndarray,
     algorithm: Algorithm,
     index: str = "silhouette",
@@ -99,7 +99,7 @@ def cluster_by_all(Z: np.ndarray, index: str = "silhouette", **options) -> dict[
     index : {"silhouette", "Calinski-Harabasz"}, default="silhouette"
         What each number of clusters is chosen by.
     **options
-        As for `score_n_clusters`.
+        As for `score_candidates`.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def cluster_by_all(Z: np.ndarray, index: str = "silhouette", **options) -> dict[
     for name, algorithm in ALGORITHMS.items():
         k = None
         if algorithm.takes_n_clusters:
-            scores = score_n_clusters(Z, algorithm, index, **options)
+            scores = score_candidates(Z, algorithm, index, **options)
             k = int(scores.idxmax())
         found[name] = cluster(Z, algorithm, k)
     return found
