@@ -74,7 +74,7 @@ from whycluster import augmentation as augmentations
 from whycluster import losses, validation
 from whycluster.explanation import Explanation
 from whycluster.modules import StackedBatchNorm, StackedLinear
-from whycluster.stacked import StackedEstimator, evaluate
+from whycluster.stacked import Differentiable, StackedEstimator, evaluate
 from whycluster.streams import Streams
 from whycluster.training import History, StackedAdam, resolve_device, train
 
@@ -103,7 +103,7 @@ class _Task(NamedTuple):
     rows: list[np.ndarray]  # in the order of falling length
 
 
-class _ResidualNet(StackedEstimator):
+class _ResidualNet(Differentiable, StackedEstimator):
     """What IMN and TabResNet share: settings, rows, training. Subclasses say what is answered."""
 
     _parameter_constraints = {  # noqa: RUF012
@@ -122,6 +122,7 @@ class _ResidualNet(StackedEstimator):
     }
     _sources = (augmentations.__file__,)
     _is_mesomorphic = False
+    _decided_by = "output"
     _is_centered = True
 
     def fit(self, X, y):
@@ -145,11 +146,6 @@ class _ResidualNet(StackedEstimator):
         """
         self._fit_stack(X, [self], y=y)
         return self
-
-    def decision_module(self) -> nn.Module:
-        """Return the map from rows (n, n_features) to outputs (n, n_outputs), for attribution."""
-        check_is_fitted(self)
-        return _Decision(self.network_)
 
     # Training, for a stack of models
 
@@ -727,17 +723,6 @@ class _Contributing(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return self.network.explain(x)
-
-
-class _Decision(nn.Module):
-    """The ensemble as a plain map from rows to outputs."""
-
-    def __init__(self, network: _Ensemble):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x[None])["output"][0]
 
 
 class _Training:
