@@ -157,8 +157,8 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def contributions(self, X, by: str = "cluster") -> np.ndarray:
         """Return what each column adds to the logit of the row's class, by its own model.
 
-        Measured, as `IMNClassifier` does, from the mean of the rows that the model learned from: what
-        sets a whole cluster apart is no reason within it.
+        Measured from the mean of the rows that the model learned from, as `IMNClassifier` does:
+        what sets a whole cluster apart is no reason within it.
 
         Parameters
         ----------
