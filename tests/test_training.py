@@ -9,10 +9,13 @@ import torch
 from torch import nn
 
 from whycluster import training
+from whycluster.checkpoint import Checkpoint, fingerprint
 from whycluster.losses import reconstruction_error
 from whycluster.modules import StackedMLP, take
+from whycluster.optimizer import StackedAdam
+from whycluster.stopping import Plateau
 from whycluster.streams import Streams
-from whycluster.training import Checkpoint, Plateau, StackedAdam, fingerprint, train
+from whycluster.training import train
 
 SEEDS = [0, 1, 2]
 WIDTHS = [5, 8, 6, 5]

@@ -52,11 +52,12 @@ from torch import Tensor, nn
 from whycluster import embedded, losses, resnet, views
 from whycluster.brb import BRB, as_brb
 from whycluster.centroids import RunningMeans, StudentCentres, squared_distances
+from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
 from whycluster.modules import StackedMLP, set_statistics
 from whycluster.resnet import StackedResNet18
 from whycluster.stacked import evaluate
 from whycluster.streams import Streams
-from whycluster.training import Checkpoint, History, fingerprint, resolve_device, train
+from whycluster.training import History, resolve_device, train
 from whycluster.views import Views, as_views
 
 WEIGHTS = {"dec": 1.0, "idec": 0.5, "dcn": 1e-5}  # of the clustering loss, see deviation 1
@@ -338,9 +339,7 @@ class ContrastiveClustering(embedded._Embedded):
 
     def _checkpoints(self, X, seeds, with_labels: bool) -> list[Checkpoint]:
         """Return those of the three phases; each depends on what has been done until then, only."""
-        free = {"random_state", "device", "checkpoint", "verbose"}
-        settings = {name: v for name, v in self.get_params().items() if name not in free}
-        settings |= {"brb": as_brb(self.brb), "views": as_views(self.views)}
+        settings = binding_settings(self) | {"brb": as_brb(self.brb), "views": as_views(self.views)}
         settings["image_shape"] = self.image_shape_
         first = {name: settings[name] for name in _PRETRAINING}
         second = {name: v for name, v in settings.items() if name not in _SELF_LABELLING}

@@ -61,13 +61,14 @@ from whycluster import centroids, losses, modules, reclustering, streams, valida
 from whycluster.attribution import attribute
 from whycluster.brb import BRB, as_brb, soft_reset
 from whycluster.centroids import GaussianCentres, RunningMeans, StudentCentres, squared_distances
+from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
 from whycluster.explanation import Explanation
 from whycluster.metrics import match_clusters
 from whycluster.modules import StackedAutoencoder, set_statistics
 from whycluster.reclustering import draw_rows, recluster
 from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
 from whycluster.streams import Streams
-from whycluster.training import Checkpoint, History, fingerprint, resolve_device, train
+from whycluster.training import History, resolve_device, train
 
 MOST_ROWS = 100_000  # rows of the first clustering; more are sampled
 BACKGROUND = 100  # rows that attributions compare with
@@ -284,9 +285,8 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
 
     def _checkpoints(self, X, seeds, with_labels: bool) -> tuple[Checkpoint, Checkpoint]:
         """Return those of the two phases; the first depends on what pre-training does, only."""
-        free = {"random_state", "device", "checkpoint", "verbose"}
-        settings = {name: v for name, v in self.get_params().items() if name not in free}
-        settings |= {"brb": as_brb(self.brb), "labels": with_labels, "class": type(self).__name__}
+        settings = binding_settings(self) | {"class": type(self).__name__, "labels": with_labels}
+        settings["brb"] = as_brb(self.brb)
         shared = {name: settings[name] for name in _PRETRAINING} | {"latent": self._latent()}
         parts = (shared, _SOURCES[:3]), (settings, _SOURCES)
         return tuple(

@@ -74,9 +74,10 @@ from whycluster import augmentation as augmentations
 from whycluster import losses, validation
 from whycluster.explanation import Explanation
 from whycluster.modules import StackedBatchNorm, StackedLinear
+from whycluster.optimizer import StackedAdam
 from whycluster.stacked import Differentiable, StackedEstimator, evaluate
 from whycluster.streams import Streams
-from whycluster.training import History, StackedAdam, resolve_device, train
+from whycluster.training import History, resolve_device, train
 
 
 class Contributions(NamedTuple):

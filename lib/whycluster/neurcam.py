@@ -62,8 +62,9 @@ from whycluster.additive import StackedShapes
 from whycluster.explanation import Explanation
 from whycluster.shapes import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
 from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
+from whycluster.stopping import Plateau
 from whycluster.streams import Streams, restart_seeds
-from whycluster.training import History, Plateau, resolve_device, train
+from whycluster.training import History, resolve_device, train
 from whycluster.validation import check_fit, check_predict, check_representation
 
 _COLDEST = 1e-5  # last temperature of a gate before it is made one-hot

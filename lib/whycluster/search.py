@@ -23,7 +23,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
-from whycluster.training import fingerprint
+from whycluster.checkpoint import binding_settings, fingerprint
 
 SPACE = {
     "max_epochs": (10, 500),
@@ -202,8 +202,7 @@ def _finished(study) -> list:
 
 def _identity(model, X, y, splits, space, scoring, random_state: int) -> str:
     """Return what two calls must share to be one search."""
-    free = {"device", "checkpoint", "verbose", "random_state"}
-    settings = {k: v for k, v in model.get_params().items() if k not in free and k not in space}
+    settings = {name: v for name, v in binding_settings(model).items() if name not in space}
     rows = np.concatenate([np.ravel(rows) for split in splits for rows in split])
     content = pd.util.hash_array(np.concatenate([np.ravel(np.asarray(X, dtype=float)), rows]))
     targets = pd.util.hash_array(np.asarray(y, dtype=object))

@@ -16,8 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from whycluster import losses, modules, persistence, streams, validation
+from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
 from whycluster.streams import Streams
-from whycluster.training import Checkpoint, History, fingerprint, matmul_precision, progress_bar
+from whycluster.training import History, matmul_precision, progress_bar
 
 ROWS_AT_ONCE = 4096
 
@@ -118,8 +119,7 @@ class StackedEstimator(BaseEstimator, ABC):
 
     def _checkpoint(self, data: np.ndarray, seeds: list[int]) -> Checkpoint:
         """Return the checkpoint of this training: same settings, data, seeds and sources."""
-        free = {"random_state", "device", "checkpoint", "verbose"}
-        settings = {name: v for name, v in self.get_params().items() if name not in free}
+        settings = binding_settings(self)
         shared = (m.__file__ for m in (losses, modules, streams))
         sources = [inspect.getfile(type(self)), *self._sources, *shared]
         return Checkpoint(self.checkpoint, fingerprint(settings, data, seeds, sources))
