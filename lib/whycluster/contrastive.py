@@ -496,7 +496,8 @@ class _Phases(embedded._Phases):
             logits = network(self.view(rows, harder))["logits"]
             return {"entropy": losses.confident_cross_entropy(logits, teacher, s.confidence)}
 
-        optimizer = embedded._adam(network.parameters(), s.self_label_learning_rate)
+        rate = s.self_label_learning_rate
+        optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
         network.train()
         epochs = (self.rows() for _ in range(s.self_label_epochs))
         history = train(step, optimizer, epochs, s.self_label_epochs, on_epoch=tick)

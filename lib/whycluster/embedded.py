@@ -66,7 +66,7 @@ from whycluster.explanation import Explanation
 from whycluster.metrics import match_clusters
 from whycluster.modules import StackedAutoencoder, set_statistics
 from whycluster.reclustering import draw_rows, recluster
-from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
+from whycluster.stacked import ROWS_AT_ONCE, Differentiable, StackedEstimator
 from whycluster.streams import Streams
 from whycluster.training import History, resolve_device, train
 
@@ -131,7 +131,13 @@ def _with_shared_settings(cls):
     return cls
 
 
-class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, StackedEstimator):
+class _Embedded(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    Differentiable,
+    StackedEstimator,
+):
     """What DEC, IDEC and DCN share: the phases and the answers."""
 
     # n_clusters is checked against the data
@@ -208,11 +214,6 @@ class _Embedded(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin,
         validation.check_predict(self, X)
         defaults = {"background": self.background_, "batch_size": self._explained_at_once}
         return attribute(self, X, method, **defaults | options)
-
-    def decision_module(self) -> nn.Module:
-        """Return the map from rows (n, n_features) to logits (n, n_clusters), for attribution."""
-        check_is_fitted(self)
-        return _Decision(self.network_)
 
     def intervene(self, X, brb: BRB | None = None, random_state=0):
         """Return a copy of this fitted estimator as an intervention of BRB would leave it.
@@ -619,17 +620,6 @@ class _Network(nn.Module):
         return {"z": z, "logits": self.clusters(z)}
 
 
-class _Decision(nn.Module):
-    """The network as a plain map from rows to logits."""
-
-    def __init__(self, network: _Network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x[None])["logits"][0]
-
-
 class _Phases:
     """The phases of training on one data set; each returns its history."""
 
@@ -657,7 +647,7 @@ class _Phases:
                 shown = x
             return {"reconstruction": losses.reconstruction_error(autoencoder(shown), x)}
 
-        optimizer = _adam(autoencoder.parameters(), s.learning_rate)
+        optimizer = torch.optim.Adam(autoencoder.parameters(), lr=s.learning_rate, fused=True)
         autoencoder.train()
         epochs = (self.rows() for _ in range(s.pretrain_epochs))
         return train(step, optimizer, epochs, s.pretrain_epochs, on_epoch=tick)
@@ -669,7 +659,7 @@ class _Phases:
         self.place(s._first_clusters, MOST_ROWS)
         self.labels = self.assign()
         watch = _Watch(self.labels, network.clusters, self.on_epoch)
-        optimizer = _adam(network.parameters(), s.learning_rate)
+        optimizer = torch.optim.Adam(network.parameters(), lr=s.learning_rate, fused=True)
         epochs = self.interrupted(optimizer)
         run = {"schedule": self.schedule, "on_epoch": watch.closing(tick)}
         history = train(self.step(watch), optimizer, epochs, s.max_epochs, **run)
@@ -807,10 +797,6 @@ class _Watch:
         names = self.epochs[0] if self.epochs else ()
         found = {name: np.array([e[name] for e in self.epochs]) for name in names}
         return found | ({"labels": np.stack(self.kept).swapaxes(1, 2)} if self.kept else {})
-
-
-def _adam(parameters, learning_rate: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
 _PRETRAINING = (

@@ -23,7 +23,7 @@ import torch
 from timing import fastest, large_product, large_product_gflop, prepare
 
 from whycluster import DCN, DEC, IDEC, datasets
-from whycluster.embedded import _adam, _Phases, _Watch
+from whycluster.embedded import _Phases, _Watch
 from whycluster.reclustering import Clusters
 from whycluster.streams import Streams
 from whycluster.training import train
@@ -80,7 +80,7 @@ def our_epoch(name: str, X: np.ndarray, n_models: int):
 def clustering_epoch(model, phases):
     """Return an epoch of clustering without the first k-means, which comes once per fit."""
     network = phases.network
-    optimizer = _adam(network.parameters(), model.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=model.learning_rate, fused=True)
     labels = torch.zeros(len(phases.streams), len(phases.data), dtype=torch.int64)
 
     def epoch():
