@@ -59,12 +59,12 @@ def train(
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     history: list[dict[str, list[float]]] = []
-    with _Steps(step, optimizer) as take:
+    with _Steps(step, optimizer) as steps:
         for epoch, batches in zip(range(n_epochs), epochs, strict=False):
             progress = epoch / n_epochs
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * (schedule(progress) if schedule else 1.0)
-            history.append(_run_epoch(take, batches, progress))
+            history.append(_run_epoch(steps, batches, progress))
             _check_finite(epoch, history[-1])
             if on_epoch:
                 on_epoch(epoch, history[-1])
@@ -97,15 +97,16 @@ class _Steps:
 
     def __call__(self, rows: Tensor, progress: float) -> dict[str, Tensor]:
         if not self.is_first:
-            return self._take(rows, progress)
+            return self.take(rows, progress)
         self.is_first = False
         with FlopCounterMode(display=False) as work:
-            losses = self._take(rows, progress)
+            losses = self.take(rows, progress)
         if work.get_total_flops() < SMALL_STEP:
             torch.set_num_threads(1)
         return losses
 
-    def _take(self, rows: Tensor, progress: float) -> dict[str, Tensor]:
+    def take(self, rows: Tensor, progress: float) -> dict[str, Tensor]:
+        """Take a step on as many threads as there are."""
         losses = self.step(rows, progress)
         self.optimizer.zero_grad(set_to_none=True)
         sum(loss.sum() for loss in losses.values()).backward()

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from whycluster.idc import IDC, _Stages
 from whycluster.streams import Streams
-from whycluster.training import _run_epoch, matmul_precision
+from whycluster.training import _run_epoch, _Steps, matmul_precision
 
 TARGETS = {"highest": 90, "medium": 55}  # ms
 
@@ -30,7 +30,8 @@ def build_step():
     parameters = [p for part in parts for p in part.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=model.learning_rate, fused=True)
     rows = torch.arange(100).expand(1, -1)
-    return partial(_run_epoch, stages._step_gated, optimizer, [rows], 0.5)
+    take = _Steps(stages._step_gated, optimizer).take
+    return partial(_run_epoch, take, [rows], 0.5)
 
 
 def count_gflop(step) -> float:

@@ -15,7 +15,7 @@ from torch import nn
 from whycluster.losses import reconstruction_error
 from whycluster.modules import StackedMLP
 from whycluster.streams import Streams
-from whycluster.training import _run_epoch
+from whycluster.training import _run_epoch, _Steps
 
 N_MODELS, BATCH, N_FEATURES, WIDTH = 10, 100, 64, 128
 WIDTHS = (N_FEATURES, WIDTH, WIDTH, N_FEATURES)
@@ -31,7 +31,8 @@ def stacked_step(data):
         x = data[rows]
         return {"error": reconstruction_error(network(x), x)}
 
-    return lambda: _run_epoch(step, optimizer, [rows], 0.0)
+    take = _Steps(step, optimizer).take
+    return lambda: _run_epoch(take, [rows], 0.0)
 
 
 def plain_network():
