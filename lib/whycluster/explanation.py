@@ -17,7 +17,7 @@ from whycluster import plots
 
 KINDS = {
     "gate": "openness of the feature's gate, 0 (closed) to 1 (open)",
-    "contribution": "what the feature adds to the logit of the row's cluster",
+    "contribution": "what the feature adds to the score of the row's cluster",
     "attribution": "post-hoc share of the feature in the model's output",
 }
 LEVELS = ("sample", "cluster", "overall")
