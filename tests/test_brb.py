@@ -10,6 +10,7 @@ from torch import nn
 
 from whycluster import BRB, reclustering
 from whycluster.brb import as_brb, soft_reset
+from whycluster.distances import nearest_centre
 from whycluster.modules import StackedAutoencoder
 from whycluster.reclustering import draw_rows, recluster, seed_apart
 from whycluster.streams import Streams
@@ -184,7 +185,7 @@ class TestReclustering:
 
     def test_empty_clusters_are_filled(self):
         z = torch.tensor([[[0.0], [0.1], [5.0], [9.0]]])
-        labels, distance = reclustering.assign(z, torch.tensor([[[0.0], [-50.0], [-60.0]]]))
+        labels, distance = nearest_centre(z, torch.tensor([[[0.0], [-50.0], [-60.0]]]))
         means = reclustering._means(z, labels, distance, torch.zeros(1, 3, 1))
         assert sorted(means.flatten().tolist()[1:]) == [5, 9]
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from whycluster import NeurCAM, additive, neurcam
-from whycluster.losses import fuzzy_clustering_loss, squared_distances
+from whycluster.distances import fast_squared_distances
+from whycluster.losses import fuzzy_clustering_loss
 from whycluster.metrics import clustering_accuracy
 
 NAMES = [f"noise_{i}" for i in range(10)]
@@ -173,7 +174,7 @@ class TestObjective:
     def test_distances_and_loss_by_hand(self):
         x = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])
         centres = torch.tensor([[[0.0, 0.0], [0.0, 4.0]]])
-        distances = squared_distances(x, centres)
+        distances = fast_squared_distances(x, centres)
         torch.testing.assert_close(distances, torch.tensor([[[0.0, 16], [25, 9]]]))
         w = torch.tensor([[[0.5, 0.5], [0.2, 0.8]]])
         loss = fuzzy_clustering_loss(w.log(), distances, 2.0)

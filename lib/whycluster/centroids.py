@@ -9,24 +9,8 @@ their own movement.
 import torch
 from torch import Tensor, nn
 
+from whycluster.distances import exact_squared_distances
 from whycluster.reclustering import Clusters
-
-
-def squared_distances(z: Tensor, centres: Tensor) -> Tensor:
-    """Squared distances of rows to centres, as sums of squared differences.
-
-    No matrix product, so that they are exact at any float32 matmul precision.
-
-    Parameters
-    ----------
-    z : Tensor of shape (n_models, n_rows, n_latent)
-    centres : Tensor of shape (n_models, n_clusters, n_latent)
-
-    Returns
-    -------
-    Tensor of shape (n_models, n_rows, n_clusters)
-    """
-    return (z[:, :, None] - centres[:, None]).square().sum(dim=3)
 
 
 class StudentCentres(nn.Module):
@@ -38,7 +22,7 @@ class StudentCentres(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits (n_models, batch, n_clusters), whose softmax is q."""
-        return -squared_distances(z, self.centres).log1p()
+        return -exact_squared_distances(z, self.centres).log1p()
 
     @torch.no_grad()
     def place(self, found: Clusters) -> None:
@@ -104,7 +88,7 @@ class RunningMeans(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits (n_models, batch, n_clusters), largest for the nearest centre."""
-        return -squared_distances(z, self.centres).log1p()
+        return -exact_squared_distances(z, self.centres).log1p()
 
     def place(self, found: Clusters) -> None:
         """Put the centres where a clustering found them."""

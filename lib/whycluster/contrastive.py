@@ -51,8 +51,9 @@ from torch import Tensor, nn
 
 from whycluster import embedded, losses, resnet, views
 from whycluster.brb import BRB, as_brb
-from whycluster.centroids import RunningMeans, StudentCentres, squared_distances
+from whycluster.centroids import RunningMeans, StudentCentres
 from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.distances import exact_squared_distances
 from whycluster.modules import StackedMLP, set_statistics
 from whycluster.resnet import StackedResNet18
 from whycluster.stacked import evaluate
@@ -417,7 +418,7 @@ class _Head(nn.Module):
 
         -s ‖z - μ‖² is, but for what all clusters share, linear in z: 2s μ·z - s ‖μ‖².
         """
-        sharpness = _sharpness(squared_distances(z, centres), confidence)
+        sharpness = _sharpness(exact_squared_distances(z, centres), confidence)
         self.weight.copy_(2 * sharpness * centres.mT)
         self.bias.copy_(-sharpness * centres.square().sum(dim=2)[:, None])
 

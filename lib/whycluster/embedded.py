@@ -57,11 +57,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from whycluster import brb as brb_module
-from whycluster import centroids, losses, modules, reclustering, streams, validation
+from whycluster import centroids, distances, losses, modules, reclustering, streams, validation
 from whycluster.attribution import attribute
 from whycluster.brb import BRB, as_brb, soft_reset
-from whycluster.centroids import GaussianCentres, RunningMeans, StudentCentres, squared_distances
+from whycluster.centroids import GaussianCentres, RunningMeans, StudentCentres
 from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.distances import exact_squared_distances
 from whycluster.explanation import Explanation
 from whycluster.metrics import match_clusters
 from whycluster.modules import StackedAutoencoder, set_statistics
@@ -789,8 +790,8 @@ class _Watch:
         """Mean distance between two different centres, (n_models,)."""
         centres = self.clusters.centres.detach()
         n_clusters = centres.shape[1]
-        distances = squared_distances(centres, centres).sqrt().sum(dim=(1, 2))
-        return distances / (n_clusters * (n_clusters - 1))
+        total = exact_squared_distances(centres, centres).sqrt().sum(dim=(1, 2))
+        return total / (n_clusters * (n_clusters - 1))
 
     def history(self) -> History:
         """Return arrays (n_epochs, n_models); if told, labels (n_epochs, n_samples, n_models)."""
@@ -815,4 +816,5 @@ _SOURCES = (
     centroids.__file__,
     reclustering.__file__,
     brb_module.__file__,
+    distances.__file__,
 )

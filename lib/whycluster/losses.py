@@ -205,24 +205,6 @@ def weight_penalty(w: Tensor) -> Tensor:
     return w.abs().flatten(1).mean(dim=1)
 
 
-def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
-    """Squared Euclidean distance of each row to each centre.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n_models, batch, n_features)
-    centres : Tensor of shape (n_models, n_clusters, n_features)
-
-    Returns
-    -------
-    Tensor of shape (n_models, batch, n_clusters)
-        At least 0.
-    """
-    norms = centres.square().sum(dim=-1)[:, None]
-    cross = torch.baddbmm(norms, x, centres.mT, alpha=-2)
-    return (cross + x.square().sum(dim=-1, keepdim=True)).clamp_min(0)
-
-
 def fuzzy_clustering_loss(log_w: Tensor, distances: Tensor, fuzziness: float) -> Tensor:
     """Mean over rows of Σ_k w_k^m ‖x - z_k‖², Eqs. (14) and (15) of NeurCAM.
 

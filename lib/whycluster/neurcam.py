@@ -59,6 +59,7 @@ from tqdm.auto import tqdm
 
 from whycluster import additive, losses
 from whycluster.additive import StackedShapes
+from whycluster.distances import fast_squared_distances
 from whycluster.explanation import Explanation
 from whycluster.shapes import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
 from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
@@ -739,7 +740,7 @@ class _Stages(nn.Module):
         """Return the terms of Eq. (17); the first alone, Eq. (15), before there is a w*."""
         s, network = self.settings, self.network
         log_w = network.logits(self.x[rows], temperatures).log_softmax(dim=-1)
-        distances = losses.squared_distances(self.representation[rows], network.centres)
+        distances = fast_squared_distances(self.representation[rows], network.centres)
         distances = distances / self.representation.shape[1]
         clustering = losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness)
         if not guided:

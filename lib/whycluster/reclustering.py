@@ -12,6 +12,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from whycluster.distances import nearest_centre
 from whycluster.streams import Streams
 from whycluster.training import matmul_precision
 
@@ -88,13 +89,6 @@ def seed_apart(z: Tensor, n_clusters: int, streams: Streams) -> Tensor:
     return torch.cat(centres, dim=1)
 
 
-def assign(z: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the nearest centre of each row and the squared distance to it, (n_models, n_rows)."""
-    products = torch.baddbmm(centres.square().sum(dim=2)[:, None], z, centres.mT, alpha=-2)
-    nearest, labels = products.min(dim=2)
-    return labels, (nearest + z.square().sum(dim=2)).clamp_min(0)
-
-
 def _random(z, n_clusters, streams, n_init) -> Clusters:
     return Clusters(draw_rows(z, n_clusters, streams))
 
@@ -106,7 +100,7 @@ def _seed_apart(z, n_clusters, streams, n_init) -> Clusters:
 def _kmeans(z, n_clusters, streams, n_init) -> Clusters:
     """Run k-means `n_init` times on all models at once; keep the lowest inertia of each model."""
     mean = z.mean(dim=1, keepdim=True)
-    z = z - mean  # keeps the products in `assign` small
+    z = z - mean  # keeps the products in `nearest_centre` small
     runs = [_lloyd(z, seed_apart(z, n_clusters, streams)) for _ in range(n_init)]
     best = torch.stack([inertia for _, inertia in runs]).argmin(dim=0).tolist()
     return Clusters(torch.stack([runs[b][0][i] for i, b in enumerate(best)]) + mean)
@@ -117,13 +111,13 @@ def _lloyd(z: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     tolerance = TOLERANCE * z.var(dim=1, correction=0).mean(dim=1)
     is_moving = torch.ones(len(z), dtype=torch.bool, device=z.device)
     for _ in range(MAX_ITER):
-        labels, distance = assign(z, centres)
+        labels, distance = nearest_centre(z, centres)
         moved = torch.where(is_moving[:, None, None], _means(z, labels, distance, centres), centres)
         is_moving = (moved - centres).square().sum(dim=(1, 2)) > tolerance
         centres = moved
         if not is_moving.any():
             break
-    return centres, assign(z, centres)[1].sum(dim=1)
+    return centres, nearest_centre(z, centres)[1].sum(dim=1)
 
 
 def _means(z: Tensor, labels: Tensor, distance: Tensor, centres: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from whycluster import losses, validation
+from whycluster.distances import fast_squared_distances
 from whycluster.modules import StackedLinear, StackedMLP
 from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
 from whycluster.streams import Streams
@@ -422,7 +423,7 @@ def neighbour_affinity(x: Tensor, n_neighbors: int) -> Tensor:
     Tensor of shape (n_models, batch, batch)
         Symmetric, in [0, 1].
     """
-    squares = losses.squared_distances(x, x)
+    squares = fast_squared_distances(x, x)
     squares.diagonal(dim1=1, dim2=2).fill_(torch.inf)
     nearest, index = squares.topk(n_neighbors, dim=2, largest=False)
     scale = nearest[..., n_neighbors // 2].median(dim=1).values[:, None, None].clamp_min(1e-12)

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from whycluster import losses, modules, persistence, streams, validation
+from whycluster import distances, losses, modules, persistence, streams, validation
 from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
 from whycluster.streams import Streams
 from whycluster.training import History, matmul_precision, progress_bar
@@ -120,7 +120,7 @@ class StackedEstimator(BaseEstimator, ABC):
     def _checkpoint(self, data: np.ndarray, seeds: list[int]) -> Checkpoint:
         """Return the checkpoint of this training: same settings, data, seeds and sources."""
         settings = binding_settings(self)
-        shared = (m.__file__ for m in (losses, modules, streams))
+        shared = (m.__file__ for m in (losses, modules, streams, distances))
         sources = [inspect.getfile(type(self)), *self._sources, *shared]
         return Checkpoint(self.checkpoint, fingerprint(settings, data, seeds, sources))
 

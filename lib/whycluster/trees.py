@@ -57,6 +57,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from whycluster import losses, metrics, persistence, validation
+from whycluster.distances import fast_squared_distances
 from whycluster.modules import take
 from whycluster.stacked import StackedEstimator, evaluate
 from whycluster.streams import Streams, restart_seeds
@@ -537,7 +538,7 @@ class _Stages:
         def step(rows: Tensor, progress: float) -> dict[str, Tensor]:
             found = network(self.x[rows], temperature(progress))
             goal = self.representation[rows]
-            distances = losses.squared_distances(goal, network.centers) / goal.shape[2]
+            distances = fast_squared_distances(goal, network.centers) / goal.shape[2]
             log_w = found["membership"].log()
             return {
                 "distance": losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness),
