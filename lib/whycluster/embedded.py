@@ -50,7 +50,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.base import ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -67,7 +67,7 @@ from whycluster.explanation import Explanation
 from whycluster.metrics import match_clusters
 from whycluster.modules import StackedAutoencoder, set_statistics
 from whycluster.reclustering import draw_rows, recluster
-from whycluster.stacked import ROWS_AT_ONCE, Differentiable, StackedEstimator
+from whycluster.stacked import ROWS_AT_ONCE, Differentiable, Float32Transformer, StackedEstimator
 from whycluster.streams import Streams
 from whycluster.training import History, resolve_device, train
 
@@ -132,13 +132,7 @@ def _with_shared_settings(cls):
     return cls
 
 
-class _Embedded(
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    ClusterMixin,
-    Differentiable,
-    StackedEstimator,
-):
+class _Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
     """What DEC, IDEC and DCN share: the phases and the answers."""
 
     # n_clusters is checked against the data
@@ -324,11 +318,6 @@ class _Embedded(
         epochs = range(self.max_epochs) if brb else ()
         self.interventions_ = np.array([e for e in epochs if brb.is_due(e)], dtype=int)
         self.background_ = X[np.random.default_rng(0).permutation(len(X))[:BACKGROUND]]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]  # the embedding, whatever X is
-        return tags
 
     @property
     def _n_features_out(self) -> int:

@@ -45,7 +45,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.base import ClusterMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,18 +53,18 @@ from torch.nn import functional as F
 from whycluster import losses, validation
 from whycluster.explanation import Explanation
 from whycluster.modules import StackedGating, StackedMLP, set_statistics, take
-from whycluster.stacked import ROWS_AT_ONCE, Differentiable, StackedEstimator, evaluate
+from whycluster.stacked import (
+    ROWS_AT_ONCE,
+    Differentiable,
+    Float32Transformer,
+    StackedEstimator,
+    evaluate,
+)
 from whycluster.streams import Streams
 from whycluster.training import History, cosine, resolve_device, train
 
 
-class IDC(
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    ClusterMixin,
-    Differentiable,
-    StackedEstimator,
-):
+class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
     """Interpretable deep clustering: clusters, the gates of every row, the gates of every cluster.
 
     Expects features of comparable scale: standardise them first.
@@ -380,11 +380,6 @@ class IDC(
         self.restart_labels_ = self.history_.pop("head/restart labels")
         self.restart_coding_loss_ = self.history_.pop("head/restart loss")
         self.coding_loss_ = float(self.restart_coding_loss_.min())
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]  # the embedding, whatever X is
-        return tags
 
     @property
     def _n_features_out(self) -> int:

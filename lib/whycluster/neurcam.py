@@ -50,7 +50,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.base import ClusterMixin
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -62,7 +62,7 @@ from whycluster.additive import StackedShapes
 from whycluster.distances import fast_squared_distances
 from whycluster.explanation import Explanation
 from whycluster.shapes import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
-from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
+from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer, StackedEstimator
 from whycluster.stopping import Plateau
 from whycluster.streams import Streams, restart_seeds
 from whycluster.training import History, resolve_device, train
@@ -74,7 +74,7 @@ _READ_ROWS = 20_000  # rows that centring, purification and importance are measu
 _PAIR_POINTS = 33  # evenly spaced points along each side of an exported pair, beside its knots
 
 
-class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, StackedEstimator):
+class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
     """Neural clustering by a sum of shape functions, each of one feature or of a pair.
 
     Expects features of comparable scale: standardise them first.
@@ -605,11 +605,6 @@ class NeurCAM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, S
     @property
     def _n_features_out(self) -> int:
         return self.n_clusters
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]  # the logits, whatever X is
-        return tags
 
 
 class _Data(NamedTuple):

@@ -24,7 +24,6 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
@@ -32,7 +31,7 @@ from torch import Tensor, nn
 from whycluster import losses, validation
 from whycluster.distances import fast_squared_distances
 from whycluster.modules import StackedLinear, StackedMLP
-from whycluster.stacked import ROWS_AT_ONCE, StackedEstimator
+from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer, StackedEstimator
 from whycluster.streams import Streams
 from whycluster.training import History, cosine, resolve_device, train
 
@@ -40,7 +39,7 @@ _POSITIVE = Interval(Integral, 1, None, closed="left")
 _EPOCHS = Interval(Integral, 0, None, closed="left")
 
 
-class _Representation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, StackedEstimator):
+class _Representation(Float32Transformer, StackedEstimator):
     """A transformer that trains as a stack; its network's forward gives "embedding"."""
 
     _parameter_constraints = {  # noqa: RUF012
@@ -84,11 +83,6 @@ class _Representation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Stacked
 
     def _describe(self, data) -> None:
         pass
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
 
     @property
     def _n_features_out(self) -> int:

@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -138,6 +143,15 @@ class StackedEstimator(BaseEstimator, ABC):
     def _answer(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Return what the network computes for checked rows, by name."""
         return evaluate(self.network_, X)
+
+
+class Float32Transformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """A transformer to float32, whatever X is, whose columns are named after its class."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
 
 
 class Differentiable:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from whycluster import metrics, plots, validation
 from whycluster.explanation import Explanation
-from whycluster.stacked import ROWS_AT_ONCE
+from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer
 
 
 class Node(NamedTuple):
@@ -45,7 +44,7 @@ class Node(NamedTuple):
     n_rows: int
 
 
-class TreeReading(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
+class TreeReading(Float32Transformer, ABC):
     """What a fitted tree answers, whichever way it was grown.
 
     It needs `feature_`, `threshold_`, `leaf_membership_`, `branch_share_` and `_answer`.
@@ -149,11 +148,6 @@ class TreeReading(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             f"{len(leaves)} leaves, {nodes[0].n_rows} rows"
         )
         return "\n".join([head, *self._lines(nodes, names, 0, "")])
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]  # of the leaves, whatever X is
-        return tags
 
     @property
     def _n_features_out(self) -> int:
