@@ -45,7 +45,6 @@ Deviations from the paper
 
 from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -59,14 +58,14 @@ from tqdm.auto import tqdm
 
 from whycluster import additive, losses
 from whycluster.additive import StackedShapes
-from whycluster.distances import fast_squared_distances
+from whycluster.distances import Represented, fast_squared_distances
 from whycluster.explanation import Explanation
 from whycluster.shapes import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
 from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer, StackedEstimator
 from whycluster.stopping import Plateau
 from whycluster.streams import Streams, restart_seeds
 from whycluster.training import History, resolve_device, train
-from whycluster.validation import check_fit, check_predict, check_representation
+from whycluster.validation import check_predict, check_represented
 
 _COLDEST = 1e-5  # last temperature of a gate before it is made one-hot
 _TRACE = 1e-25  # gradients of a logit below this are none
@@ -359,12 +358,10 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
 
     # Training, for a stack of models
 
-    def _validate(self, X, representation=None) -> "_Data":
-        X_ = check_fit(self, X)
+    def _validate(self, X, representation=None) -> Represented:
+        data = Represented(*check_represented(self, X, representation))
         self._check_counts()
-        if representation is None:
-            return _Data(X_, X_)
-        return _Data(X_, check_representation(representation, len(X_)))
+        return data
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -396,7 +393,7 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
     def _n_shapes(self) -> int:
         return self.n_features_in_ if self.n_shapes is None else self.n_shapes
 
-    def _train(self, data: "_Data", seeds: list[int]) -> tuple["_Network", History]:
+    def _train(self, data: Represented, seeds: list[int]) -> tuple["_Network", History]:
         """Run Algorithm 1 for all restarts of all models; keep the best restart of each."""
         device = resolve_device(self.device)
         restarts = restart_seeds(seeds, self.n_init)
@@ -444,7 +441,7 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
         network.load_state_dict(weights)
         return network.eval()
 
-    def _describe(self, data: "_Data") -> None:
+    def _describe(self, data: Represented) -> None:
         self.restart_inertia_ = self.history_.pop("restart inertia")
         self.n_iter_ = self._cut_history()
         self.labels_ = self._logits(data.X).argmax(axis=1)
@@ -607,22 +604,6 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
         return self.n_clusters
 
 
-class _Data(NamedTuple):
-    """Rows as the shape functions read them, and as distances are taken."""
-
-    X: np.ndarray
-    representation: np.ndarray
-
-    @property
-    def offset(self) -> np.ndarray:
-        return self.representation.mean(axis=0, dtype=float)
-
-    @property
-    def scale(self) -> float:
-        """Unit of training: the root of the mean variance of a dimension."""
-        return float(np.sqrt(self.representation.var(axis=0, dtype=float).mean())) or 1.0
-
-
 class _Network(nn.Module):
     """Channels of one feature, channels of two, an intercept, and the centres."""
 
@@ -675,12 +656,11 @@ class _Stages(nn.Module):
     A module so that a checkpoint of a phase holds the memberships w* that later phases follow.
     """
 
-    def __init__(self, settings: NeurCAM, network: _Network, data: _Data, streams: Streams):
+    def __init__(self, settings: NeurCAM, network: _Network, data: Represented, streams: Streams):
         super().__init__()
         self.settings, self.network, self.streams = settings, network, streams
-        scaled = ((data.representation - data.offset) / data.scale).astype(np.float32)
         self.x = torch.as_tensor(data.X, device=streams.device)
-        self.representation = torch.as_tensor(scaled, device=streams.device)
+        self.representation = torch.as_tensor(data.scaled(), device=streams.device)
         shape = len(streams), len(data.X), settings.n_clusters
         self.register_buffer("target", torch.zeros(shape, device=streams.device))
 

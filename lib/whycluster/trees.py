@@ -15,7 +15,7 @@ KDD. Both as described by Upadhya and Cohen (2024), NeurCAM, Section 5.1, whose 
 symbol     code                    shape
 =========  ======================  ==========================================================
 x          ``x``                   (n_models, batch, n_features)
-x̃          ``data[1]``             representation, (n_models, batch, n_dimensions)
+x̃          ``representation``      (n_models, batch, n_dimensions)
 p          ``right``               P(no | x, node), (n_models, batch, n_nodes), nodes level by
                                    level: the children of node i are 2i + 1 (yes), 2i + 2 (no)
 P(l | x)   ``leaf``                (n_models, batch, n_leaves)
@@ -42,7 +42,6 @@ Deviations from the papers
 
 from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,7 +56,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from whycluster import losses, metrics, persistence, validation
-from whycluster.distances import fast_squared_distances
+from whycluster.distances import Represented, fast_squared_distances
 from whycluster.modules import take
 from whycluster.stacked import StackedEstimator, evaluate
 from whycluster.streams import Streams, restart_seeds
@@ -214,10 +213,9 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         return self
 
     def _validate(self, X, representation=None):
-        X_ = validation.check_fit(self, X)
-        rows = _represent(representation, X_)
-        self.n_dimensions_ = rows.shape[1]
-        return _Data(X_, rows)
+        data = _Data(*validation.check_represented(self, X, representation))
+        self.n_dimensions_ = data.representation.shape[1]
+        return data
 
     def _build(self, streams: Streams) -> "_SoftTree":
         sizes = self.n_features_in_, self.depth, self.n_clusters, self.n_dimensions_
@@ -225,7 +223,7 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
 
     def _train(self, data, seeds: list[int]) -> tuple["_SoftTree", History]:
         """Train `n_init` models per seed; keep the one of lowest inertia for each."""
-        X, representation = data.scaled()
+        X, representation = data.scaled_features(), data.scaled()
         device = resolve_device(self.device)
         starts = restart_seeds(seeds, self.n_init)
         streams = Streams(starts, device)
@@ -269,8 +267,8 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         self.threshold_ = mean + deviation * network.threshold[0].detach().numpy()
         self.sharpness_ = network.log_sharpness[0].detach().double().exp().numpy() / deviation
         self.leaf_membership_ = network.leaf_logits[0].detach().double().softmax(dim=-1).numpy()
-        offset, scale = data.representation_scale()
-        self.cluster_centers_ = offset + scale * network.centers[0].detach().double().numpy()
+        centers = network.centers[0].detach().double().numpy()
+        self.cluster_centers_ = data.offset + data.scale * centers
         self._describe_tree(data.X, data.representation)
 
     def _answer(self, X: np.ndarray) -> np.ndarray:
@@ -392,8 +390,7 @@ class TAOClusteringTree(TreeReading, ClusterMixin, BaseEstimator):
             representation has another number of rows.
         """
         self._validate_params()
-        X_ = validation.check_fit(self, X)
-        representation = _represent(representation, X_)
+        X_, representation = validation.check_represented(self, X, representation)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         splits = _Splits(X_)
         starts = restart_seeds([seed], self.n_init)
@@ -447,26 +444,18 @@ class TAOClusteringTree(TreeReading, ClusterMixin, BaseEstimator):
 # Soft trees
 
 
-class _Data(NamedTuple):
+class _Data(Represented):
     """Rows of the table and of the representation; trees train on both in their own units."""
-
-    X: np.ndarray
-    representation: np.ndarray
 
     def feature_scale(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of each feature, 1 for a constant one."""
         deviation = self.X.std(axis=0, dtype=float)
         return self.X.mean(axis=0, dtype=float), np.where(deviation > 0, deviation, 1.0)
 
-    def representation_scale(self) -> tuple[np.ndarray, float]:
-        """Return the mean of each dimension, and the typical standard deviation of all of them."""
-        variance = self.representation.var(axis=0, dtype=float).mean()
-        return self.representation.mean(axis=0, dtype=float), float(np.sqrt(variance)) or 1.0
-
-    def scaled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return both without mean and in these units, float32."""
-        pairs = ((self.X, self.feature_scale()), (self.representation, self.representation_scale()))
-        return tuple(((rows - m) / d).astype(np.float32) for rows, (m, d) in pairs)
+    def scaled_features(self) -> np.ndarray:
+        """Return features without mean and in units of their standard deviation, float32."""
+        mean, deviation = self.feature_scale()
+        return ((self.X - mean) / deviation).astype(np.float32)
 
 
 class _SoftTree(nn.Module):
@@ -507,7 +496,7 @@ class _SoftTree(nn.Module):
 class _Stages:
     """The phases of training a stack of soft trees; each returns its history.
 
-    Rows come as `_Data.scaled` has them; thresholds and centres are in the same units.
+    Rows come as `_Data` scales them; thresholds and centres are in the same units.
     """
 
     def __init__(self, settings: SoftClusteringTree, network, x, representation, streams: Streams):
@@ -723,12 +712,6 @@ def imbalance(right: Tensor) -> Tensor:
         total = total - 0.5 ** (depth + 1) * (4 * share * (1 - share)).log().mean(dim=1)
         reach = _split(reach, p)
     return total
-
-
-def _represent(representation, X: np.ndarray) -> np.ndarray:
-    if representation is None:
-        return X
-    return validation.check_representation(representation, len(X))
 
 
 def _centers(representation: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:

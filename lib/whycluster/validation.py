@@ -42,21 +42,27 @@ def check_predict(estimator, X) -> np.ndarray:
     return _check(estimator, X, reset=False)
 
 
-def check_representation(representation, n_samples: int) -> np.ndarray:
-    """Validate another representation of the rows of X; returns float32.
+def check_represented(estimator, X, representation) -> tuple[np.ndarray, np.ndarray]:
+    """Validate `X` for `fit`, and the same rows in another representation, `X` itself for None.
+
+    Returns
+    -------
+    two ndarrays, float32 of shape (n_samples, n_features) and (n_samples, n_dimensions)
 
     Raises
     ------
     ValueError
-        Another number of rows, missing or infinite values, text.
+        As `check_fit`; a representation of other rows, with missing or infinite values or text.
     """
+    X_ = check_fit(estimator, X)
+    if representation is None:
+        return X_, X_
     rows = _check(_Representation(), representation, reset=True, label="representation")
-    if len(rows) != n_samples:
+    if len(rows) != len(X_):
         raise ValueError(
-            f"representation has {len(rows)} rows and X {n_samples}; "
-            "both must describe the same rows"
+            f"representation has {len(rows)} rows and X {len(X_)}; both must describe the same rows"
         )
-    return rows
+    return X_, rows
 
 
 class _Representation(BaseEstimator):
