@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.datasets import make_classification
+from sklearn.datasets import load_breast_cancer, make_classification
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
 
 from whycluster import (
     IMNClassifier,
@@ -172,6 +173,15 @@ class TestRegression:
         parts = model.contributions(X)
         sums = (parts.values.sum(axis=2) + parts.intercept)[:, 0]
         np.testing.assert_allclose(sums, model.predict(X), rtol=1e-4)
+
+    def test_collinear_columns_are_learnt(self):
+        data = load_breast_cancer(as_frame=True).data
+        data = (data - data.mean()) / data.std()
+        X, y = data.drop(columns="mean radius"), data["mean radius"]
+        train, test = train_test_split(np.arange(len(X)), random_state=0)
+        model = IMNRegressor(max_epochs=40, dropout=0, hidden_units=32, device="cpu")
+        for fit in model.fit_seeds(X, [0, 1], y=y, rows=[train, train]):
+            assert fit.score(X.iloc[test], y.iloc[test]) > 0.92
 
     def test_constant_target(self):
         X, _ = table(60)

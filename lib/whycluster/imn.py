@@ -51,6 +51,12 @@ Deviations from the paper and its code
    - Test AUROC of the whole and by clusters: Telco churn 0.846 and 0.803, here 0.846 and 0.812
      (3 seeds); German credit 0.780 and 0.718, here 0.785 and 0.711 (3 seeds); heart disease 0.888
      and 0.897, here 0.885 and 0.881 (4 seeds).
+9. The last layer of a regressor starts at zero, and so do all weights of the linear models. Random
+   ones err by many times the target's spread where features are collinear, since their errors add
+   up, and dropout makes new ones in every step. One column of scikit-learn's breast cancer from the
+   29 others, three columns, two splits, 40 epochs: test R² -0.20 to 0.59, here 0.54 to 0.77; 160
+   epochs, 0.86 to 0.90 (two columns), here 0.93 to 0.98; 40 epochs without dropout, 0.50 to 0.85,
+   here 0.88 to 0.98. Small tables want many epochs, a lower learning rate or less dropout.
 """
 
 from collections.abc import Sequence
@@ -125,6 +131,7 @@ class _ResidualNet(Differentiable, StackedEstimator):
     _is_mesomorphic = False
     _decided_by = "output"
     _is_centered = True
+    _starts_at_zero = False
 
     def fit(self, X, y):
         """Learn to predict `y`.
@@ -191,7 +198,11 @@ class _ResidualNet(Differentiable, StackedEstimator):
     def _build(self, streams: Streams) -> "_Ensemble":
         sizes = (self.n_features_in_, self._n_outputs, self.hidden_units, self.n_blocks)
         kind = _Mesomorphic if self._is_mesomorphic else _Direct
-        return _Ensemble(kind(*sizes, self.dropout, streams), self.n_cycles)
+        network = kind(*sizes, self.dropout, streams)
+        if self._starts_at_zero:
+            nn.init.zeros_(network.exit.weight)
+            nn.init.zeros_(network.exit.bias)
+        return _Ensemble(network, self.n_cycles)
 
     def _describe(self, data: _Task) -> None:
         """Nothing to add: what describes the result was learnt from y."""
@@ -508,6 +519,7 @@ class IMNRegressor(_Regressor, _Explained, _ResidualNet):
     True
     """
 
+    _starts_at_zero = True
     _parameter_constraints = _ResidualNet._parameter_constraints | {
         "weight_penalty": [Interval(Real, 0, None, closed="left")],
         "center": ["boolean"],
