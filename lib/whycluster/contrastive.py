@@ -298,14 +298,6 @@ class ContrastiveClustering(embedded._Embedded):
             raise ValueError("BRB intervenes at centres; fit with self_label_epochs=0 to see it")
         return super().intervene(X, brb, random_state)
 
-    @classmethod
-    def load(cls, path):
-        """Read an estimator that `save` wrote. Runs no code from the file."""
-        estimator = super().load(path)
-        if isinstance(estimator.views, dict):
-            estimator.views = as_views(estimator.views)
-        return estimator
-
     # The phases, for a stack of models
 
     def _check_settings(self) -> None:
@@ -350,6 +342,11 @@ class ContrastiveClustering(embedded._Embedded):
             Checkpoint(self.checkpoint, fingerprint(part, X, seeds, sources))
             for part in (first, second, second | settings)
         ]
+
+    def _resume(self, weights: dict[str, Tensor]) -> None:
+        if isinstance(self.views, dict):
+            self.views = as_views(self.views)
+        super()._resume(weights)
 
     def _new_phases(self, network, data: Tensor, streams: Streams, on_epoch=None) -> "_Phases":
         return _Phases(self, network, data, streams, on_epoch)

@@ -238,13 +238,6 @@ class _Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimat
         changed._describe((data, None))
         return changed
 
-    @classmethod
-    def load(cls, path):
-        """Read an estimator that `save` wrote. Runs no code from the file."""
-        estimator = super().load(path)
-        estimator.brb = as_brb(estimator.brb)
-        return estimator
-
     # The two phases, for a stack of models
 
     @abstractmethod
@@ -288,6 +281,10 @@ class _Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimat
         return tuple(
             Checkpoint(self.checkpoint, fingerprint(s, X, seeds, files)) for s, files in parts
         )
+
+    def _resume(self, weights: dict[str, Tensor]) -> None:
+        self.brb = as_brb(self.brb)
+        super()._resume(weights)
 
     def _latent(self) -> int:
         return self.n_latent or self.n_clusters

@@ -41,11 +41,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
-from whycluster import partition, persistence, validation
+from whycluster import partition, validation
 from whycluster.explanation import Explanation
 from whycluster.gower import GowerSpace, as_frame
 from whycluster.gower_columns import GowerColumn
 from whycluster.metrics import silhouette_of_distances
+from whycluster.persistence import Savable
 
 ROWS_AT_ONCE = 4096
 BYTES_PER_PAIR = 16  # the matrix, a part of it, and average linkage's two half matrices of doubles
@@ -53,7 +54,7 @@ TIE = 9  # decimals to which distances are compared
 
 
 class GowerClustering(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Savable, BaseEstimator
 ):
     """Clusters of a mixed table by Gower's distance.
 
@@ -279,18 +280,9 @@ class GowerClustering(
         overall = sizes @ self.contributions_ / sizes.sum()
         return Explanation(sample, self.contributions_, overall, self._space.names, "contribution")
 
-    def save(self, path) -> None:
-        """Write the fitted estimator, with the rows that it learned from, to the folder `path`."""
-        check_is_fitted(self)
-        persistence.save(self, path, {})
-
-    @classmethod
-    def load(cls, path) -> "GowerClustering":
-        """Read an estimator that `save` wrote. Runs no code from the file."""
-        estimator, _ = persistence.load(cls, path)
-        columns = [column | {"levels": tuple(column["levels"])} for column in estimator.columns_]
-        estimator._space = GowerSpace(tuple(GowerColumn(**column) for column in columns))
-        return estimator
+    def _resume(self, weights) -> None:
+        columns = [column | {"levels": tuple(column["levels"])} for column in self.columns_]
+        self._space = GowerSpace(tuple(GowerColumn(**column) for column in columns))
 
     @property
     def medoids_(self) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.torch import load_file, save_file
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 _FORMAT = 1
@@ -107,3 +108,22 @@ def _join(flat: dict) -> dict:
         else:
             fitted[name] = value.astype(object) if name == "feature_names_in_" else value
     return fitted
+
+
+class Savable:
+    """An estimator that `save` writes and `load` reads; `network_`, if it has one, is torch's."""
+
+    def save(self, path) -> None:
+        """Write the fitted estimator to the folder `path` (safetensors and JSON)."""
+        check_is_fitted(self)
+        save(self, path, self.network_.state_dict() if hasattr(self, "network_") else {})
+
+    @classmethod
+    def load(cls, path):
+        """Read an estimator that `save` wrote. Runs no code from the file."""
+        estimator, weights = load(cls, path)
+        estimator._resume(weights)
+        return estimator
+
+    def _resume(self, weights: dict[str, Tensor]) -> None:
+        """Set what is not kept in files from what is."""

@@ -52,8 +52,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from whycluster import descriptors, persistence, selection, validation
+from whycluster import descriptors, selection, validation
 from whycluster.algorithms import ALGORITHMS, NAMES, reach
+from whycluster.persistence import Savable
 from whycluster.recommender_networks import NETWORKS, images
 from whycluster.streams import Streams
 from whycluster.training import cosine, progress_bar, resolve_device, train
@@ -70,7 +71,7 @@ PUBLISHED: Mapping = {
 }
 
 
-class ClustRecNet(BaseEstimator):
+class ClustRecNet(Savable, BaseEstimator):
     """Recommends clustering algorithms for a table.
 
     Parameters
@@ -275,25 +276,16 @@ class ClustRecNet(BaseEstimator):
         n_clusters = None if pd.isna(best["n_clusters"]) else int(best["n_clusters"])
         return selection.cluster(Z, ALGORITHMS[best["algorithm"]], n_clusters)
 
-    def save(self, path) -> None:
-        """Write the fitted estimator to the folder `path` (safetensors and JSON)."""
-        check_is_fitted(self)
-        persistence.save(self, path, self.network_.state_dict())
-
-    @classmethod
-    def load(cls, path) -> "ClustRecNet":
-        """Read an estimator that `save` wrote. Runs no code from the file."""
-        estimator, weights = persistence.load(cls, path)
-        network = NETWORKS[estimator.network](len(NAMES), Streams(range(estimator.n_folds)))
-        network.load_state_dict(weights)
-        estimator.network_ = network.eval()
-        return estimator
-
     @classmethod
     def pretrained(cls) -> "ClustRecNet":
         """Return the model that comes with the package; `n_datasets_` says what it has seen."""
         with as_file(files("whycluster") / "pretrained" / "clustrecnet") as folder:
             return cls.load(folder)
+
+    def _resume(self, weights: dict[str, Tensor]) -> None:
+        network = NETWORKS[self.network](len(NAMES), Streams(range(self.n_folds)))
+        network.load_state_dict(weights)
+        self.network_ = network.eval()
 
     # Training
 

@@ -20,8 +20,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from whycluster import distances, losses, modules, persistence, streams, validation
+from whycluster import distances, losses, modules, streams, validation
 from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.persistence import Savable
 from whycluster.streams import Streams
 from whycluster.training import History, matmul_precision, progress_bar
 
@@ -30,7 +31,7 @@ ROWS_AT_ONCE = 4096
 Phase = tuple[str, int, Callable[[Callable | None], History]]
 
 
-class StackedEstimator(BaseEstimator, ABC):
+class StackedEstimator(Savable, BaseEstimator, ABC):
     """An estimator with one network, several of which train as one stack.
 
     Of the settings it reads `random_state`, `precision`, `checkpoint`, `verbose` and, through its
@@ -61,18 +62,6 @@ class StackedEstimator(BaseEstimator, ABC):
             raise ValueError("random_states is empty; give one for each model to fit")
         self._fit_stack(X, models, **fit_args)
         return models
-
-    def save(self, path) -> None:
-        """Write the fitted estimator to the folder `path` (safetensors and JSON)."""
-        check_is_fitted(self)
-        persistence.save(self, path, self.network_.state_dict())
-
-    @classmethod
-    def load(cls, path):
-        """Read an estimator that `save` wrote. Runs no code from the file."""
-        estimator, weights = persistence.load(cls, path)
-        estimator.network_ = estimator._restore(weights)
-        return estimator
 
     # What a subclass writes
 
@@ -128,6 +117,9 @@ class StackedEstimator(BaseEstimator, ABC):
         shared = (m.__file__ for m in (losses, modules, streams, distances))
         sources = [inspect.getfile(type(self)), *self._sources, *shared]
         return Checkpoint(self.checkpoint, fingerprint(settings, data, seeds, sources))
+
+    def _resume(self, weights: dict[str, Tensor]) -> None:
+        self.network_ = self._restore(weights)
 
     def _restore(self, weights: dict[str, Tensor]) -> nn.Module:
         """Return a single network with these weights, ready for prediction."""

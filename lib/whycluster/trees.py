@@ -51,13 +51,13 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from whycluster import losses, metrics, persistence, validation
+from whycluster import losses, metrics, validation
 from whycluster.distances import Represented, fast_squared_distances
 from whycluster.modules import take
+from whycluster.persistence import Savable
 from whycluster.stacked import StackedEstimator, evaluate
 from whycluster.streams import Streams, restart_seeds
 from whycluster.training import History, cosine, resolve_device, train
@@ -276,7 +276,7 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         return expit(self.sharpness_ * (X[:, self.feature_].astype(float) - self.threshold_))
 
 
-class TAOClusteringTree(TreeReading, ClusterMixin, BaseEstimator):
+class TAOClusteringTree(TreeReading, ClusterMixin, Savable, BaseEstimator):
     """Clustering tree by alternating optimisation: hard questions, each about one feature.
 
     Starts from a decision tree fitted to the clusters of mini-batch k-means. Then, in turn, every
@@ -410,16 +410,6 @@ class TAOClusteringTree(TreeReading, ClusterMixin, BaseEstimator):
         if not models:
             raise ValueError("random_states is empty; give one for each model to fit")
         return [model.fit(X, representation=representation) for model in models]
-
-    def save(self, path) -> None:
-        """Write the fitted estimator to the folder `path` (safetensors and JSON)."""
-        check_is_fitted(self)
-        persistence.save(self, path, {})
-
-    @classmethod
-    def load(cls, path) -> "TAOClusteringTree":
-        """Read an estimator that `save` wrote. Runs no code from the file."""
-        return persistence.load(cls, path)[0]
 
     def _optimise(self, splits: "_Splits", representation: np.ndarray, seed: int) -> dict:
         """Alternate between tree and centres from one start, until the inertia settles."""
