@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import KMeans
+from sklearn.frozen import FrozenEstimator
 
 from whycluster import ClusterwiseIMN, GowerClustering, IMNClassifier
 from whycluster.attribution import shap_of_columns
@@ -161,6 +162,77 @@ class TestMixedTables:
         X, y, _ = planted
         with pytest.raises(ValueError, match=r"column 'plan' is not numeric.*encode it first"):
             ClusterwiseIMN(GowerClustering(), QUICK).fit(X.iloc[:100], y.iloc[:100])
+
+
+class TestFiles:
+    def test_answers_after_loading_are_the_same_bits(self, fitted, planted, tmp_path):
+        X = planted[0].iloc[:80]
+        fitted.save(tmp_path)
+        loaded = ClusterwiseIMN.load(tmp_path)
+        np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
+        np.testing.assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
+        np.testing.assert_array_equal(loaded.predict_cluster(X), fitted.predict_cluster(X))
+        for level in ("sample", "cluster", "overall"):
+            before, after = (m.explain(X).to_frame(level) for m in (fitted, loaded))
+            pd.testing.assert_frame_equal(after, before)
+        pd.testing.assert_frame_equal(loaded.report_, fitted.report_)
+
+    def test_a_loaded_estimator_can_be_fitted_again(self, fitted, planted, tmp_path):
+        fitted.save(tmp_path)
+        loaded, (X, y, _) = ClusterwiseIMN.load(tmp_path), planted
+        assert loaded.clusterer.n_clusters == fitted.clusterer.n_clusters == 2
+        again = loaded.set_params(model__max_epochs=6).fit(X, y)
+        assert again.model.get_params() == MODEL.get_params() | {"max_epochs": 6}
+        assert len(again.models_) == 2
+
+    def test_frozen_clusters_and_clusters_answered_by_the_whole(self, planted, tmp_path):
+        X, y, _ = planted
+        clusterer = FrozenEstimator(GowerClustering(2).fit(X))
+        model = ClusterwiseIMN(
+            clusterer, QUICK, encoder=TableEncoder(), min_rows=400, random_state=0
+        ).fit(X, y)
+        model.save(tmp_path)
+        loaded = ClusterwiseIMN.load(tmp_path)
+        assert [m is loaded.whole_ for m in loaded.models_] == [False, True]
+        assert loaded.clusterer is loaded.clusterer_
+        np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+    def test_without_encoder(self, tmp_path):
+        X, y = given([60, 60], [30, 30])
+        model = ClusterwiseIMN(GowerClustering(2), QUICK, random_state=0).fit(X, y)
+        model.save(tmp_path)
+        np.testing.assert_array_equal(
+            ClusterwiseIMN.load(tmp_path).predict_proba(X), model.predict_proba(X)
+        )
+
+    @pytest.mark.parametrize("part", [KMeans(2, n_init=1, random_state=0), Given()])
+    def test_a_clusterer_that_only_pickle_could_store_is_refused(self, part, tmp_path):
+        X, y = given([60, 60], [30, 30])
+        model = ClusterwiseIMN(part, QUICK, random_state=0).fit(X, y)
+        name = type(part).__name__
+        with pytest.raises(TypeError, match=f"cannot save a {name} without pickle") as error:
+            model.save(tmp_path / "model")
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "model").exists()
+
+    def test_no_file_is_a_pickle_and_no_class_of_a_stranger_is_made(self, fitted, tmp_path):
+        fitted.save(tmp_path)
+        assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {
+            ".json",
+            ".npz",
+            ".safetensors",
+        }
+        for path in tmp_path.rglob("*.npz"):
+            with np.load(path, allow_pickle=False) as arrays:
+                assert all(arrays[name].dtype != object for name in arrays)
+        description = tmp_path / "clusterer" / "estimator.json"
+        description.write_text(description.read_text().replace("GowerClustering", "Popen"))
+        with pytest.raises(ValueError, match="'Popen' is no estimator of whycluster"):
+            ClusterwiseIMN.load(tmp_path)
+
+    def test_before_fit(self, tmp_path):
+        with pytest.raises(ValueError, match="is not fitted yet"):
+            ClusterwiseIMN().save(tmp_path)
 
 
 def test_shap_values_that_do_not_add_up_are_refused(monkeypatch):

@@ -387,3 +387,31 @@ def test_features_of_one_name_are_refused():
     table = pd.DataFrame({"a": ["x", "y"] * 5, "a = x": numbers(10)})
     with pytest.raises(TableError, match="two features would be called 'a = x'"):
         TableEncoder().fit(table)
+
+
+def test_an_encoder_comes_back_from_its_file(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "amount": rng.normal(size=60) * np.pi,
+            "text number": [f"{n:,}" for n in rng.integers(1000, 9999, 60)],
+            "day": pd.Timestamp("2024-02-28 13:37:00.123456") + pd.to_timedelta(range(60), "D"),
+            "seen on": [f"{1 + n % 28}.{1 + n % 12}.2023" for n in range(60)],
+            "size": pd.Categorical(["S", "L"] * 30, ["S", "M", "L"], ordered=True),
+            "member": ["yes", "no", "no"] * 20,
+            "colour | \u00fc": [None, *["red", "blue", "green"] * 19, "odd", "rare"],
+            "all one": 1,
+        }
+    )
+    table.loc[:9, "amount"] = np.nan
+    encoder = TableEncoder(drop=("member",), scale="robust").fit(table)
+    assert set(encoder.report_["type"]) >= {"number", "date", "ordered", "category", "dropped"}
+    encoder.save(tmp_path)
+    loaded = TableEncoder.load(tmp_path)
+    new = table.sample(frac=1, random_state=0).iloc[:20]
+    pd.testing.assert_frame_equal(loaded.transform(new), encoder.transform(new), check_exact=True)
+    pd.testing.assert_frame_equal(loaded.report_, encoder.report_)
+    pd.testing.assert_frame_equal(
+        loaded.profile(table, np.zeros(60)), encoder.profile(table, np.zeros(60))
+    )
+    assert loaded.source_.tolist() == encoder.source_.tolist()

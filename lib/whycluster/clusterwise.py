@@ -13,21 +13,26 @@ that a feature pushes up and rows that it pushes down; here it is the mean absol
 """
 
 from collections.abc import Sequence
+from copy import copy as shallow_copy
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
 from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from whycluster import persistence
 from whycluster.explanation import Explanation
 from whycluster.gower_clustering import GowerClustering
 from whycluster.imn import IMNClassifier
 
 WHOLE = "whole"
+FROZEN = "frozen"  # in a file: a setting that is the fitted estimator itself
 
 
 class _Plan(NamedTuple):
@@ -227,6 +232,48 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         }
         return pd.DataFrame(found).T.reindex(index=[*places], columns=[*places])
 
+    # Files
+
+    def save(self, path) -> None:
+        """Write the fitted estimator to the folder `path`, and each part to a folder inside.
+
+        Raises
+        ------
+        TypeError
+            If the clusterer or the encoder is none of whycluster's, or a setting is not plain data.
+        """
+        check_is_fitted(self)
+        parts, own = self._parts(), shallow_copy(self)
+        own.clusterer = _describe(self.clusterer, self.clusterer_)
+        own.encoder = _describe(self.encoder, self.encoder_)
+        own.model = persistence.describe(self.model)
+        own.report_ = self.report_.to_dict("split")
+        own.models_ = self._names_of_models()
+        for name in ("clusterer_", "encoder_", "whole_"):
+            delattr(own, name)
+        persistence.save(own, path, {}, parts)
+
+    @classmethod
+    def load(cls, path) -> "ClusterwiseIMN":
+        """Read an estimator that `save` wrote. Runs no code from the files."""
+        own, _ = persistence.load(cls, path)
+        names = {WHOLE, "clusterer", *own.models_} | ({"encoder"} if own.encoder else set())
+        parts = {name: persistence.load_part(Path(path) / name) for name in names}
+        own.whole_, own.models_ = parts[WHOLE], [parts[name] for name in own.models_]
+        own.clusterer, own.clusterer_ = _revive(own.clusterer, parts["clusterer"])
+        own.encoder, own.encoder_ = _revive(own.encoder, parts.get("encoder"))
+        own.model, own.report_ = persistence.rebuild(own.model), pd.DataFrame(**own.report_)
+        return own
+
+    def _parts(self) -> dict:
+        """Return the fitted estimators inside, by the name of their folder."""
+        models = dict(zip(self._names_of_models(), self.models_, strict=True))
+        parts = models | {WHOLE: self.whole_, "clusterer": _thawed(self.clusterer_)}
+        return parts if self.encoder_ is None else parts | {"encoder": _thawed(self.encoder_)}
+
+    def _names_of_models(self) -> list[str]:
+        return [WHOLE if m is self.whole_ else f"model {k}" for k, m in enumerate(self.models_)]
+
     # Training
 
     def _fit_stack(self, X, y, copies: list["ClusterwiseIMN"], rows) -> None:
@@ -336,3 +383,21 @@ def _as_table(X):
 
 def _take(table, rows):
     return table.iloc[rows] if isinstance(table, pd.DataFrame) else table[rows]
+
+
+def _thawed(estimator):
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+
+
+def _describe(setting, fitted):
+    """Return a setting that is an estimator as JSON has it; raise if `fitted` cannot be stored."""
+    persistence.describe(_thawed(fitted))
+    return FROZEN if isinstance(setting, FrozenEstimator) else persistence.describe(setting)
+
+
+def _revive(description, fitted):
+    """Return a setting that was described, and the fitted estimator that goes with it."""
+    if description == FROZEN:
+        setting = FrozenEstimator(fitted)
+        return setting, setting
+    return persistence.rebuild(description), fitted

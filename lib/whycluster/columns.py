@@ -317,6 +317,32 @@ class CategoryColumn(Column):
         return f"{short(shares.index[0], 40)} {shares.iloc[0]:.0%}"
 
 
+def to_plain(column: Column) -> dict:
+    """Return a column as JSON can hold it."""
+    plain = {"class": type(column).__name__} | vars(column)
+    if isinstance(column, NumberColumn):
+        plain["form"] = {"class": type(column.form).__name__} | vars(column.form)
+    if isinstance(column, NumberColumn) and isinstance(column.form, DateForm):
+        plain["form"]["origin"] = column.form.origin.isoformat()
+    if isinstance(column, CategoryColumn):
+        plain["known"] = sorted(column.known)
+    return plain
+
+
+def from_plain(plain: dict) -> Column:
+    """Return the column that `to_plain` described."""
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+    known = (Column, NumberColumn, CategoryColumn, NumberForm, DateForm, RankForm)
+    cls = {c.__name__: c for c in known}[fields.pop("class")]
+    if "form" in fields:
+        fields["form"] = from_plain(fields["form"])
+    if "origin" in fields:
+        fields["origin"] = pd.Timestamp(fields["origin"])
+    if "known" in fields:
+        fields["known"] = frozenset(fields["known"])
+    return cls(**fields)
+
+
 def level_texts(values: pd.Series) -> pd.Series:
     """Return the level of each row as text, a missing value as `MISSING`."""
     return values.astype(object).map(as_text, "ignore").astype(object).fillna(MISSING)

@@ -21,11 +21,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_wine
 from sklearn.utils.validation import check_is_fitted
 
-from whycluster.columns import PLAIN_NUMBER, Rules, TableError, clean, short, study
+from whycluster.columns import (
+    PLAIN_NUMBER,
+    Column,
+    Rules,
+    TableError,
+    clean,
+    from_plain,
+    short,
+    study,
+    to_plain,
+)
 from whycluster.explanation import Explanation
 
 # --- reading ---------------------------------------------------------------------------------
@@ -327,15 +337,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """
         table = _check_table(table)
         rules, roles = self._check_settings(list(table))
-        self.columns_ = {name: study(table[name], rules, roles.get(name, "")) for name in table}
-        self.report_ = pd.DataFrame([column.as_row() for column in self.columns_.values()])
-        used = [column for column in self.columns_.values() if column.features]
-        if not used:
+        self._keep([study(table[name], rules, roles.get(name, "")) for name in table])
+        if not self.used_:
             why = ", ".join(f"{short(c.name)!r} {c.type}" for c in self.columns_.values())
             raise TableError(f"no column is left to cluster on: {short(why, 200)}")
-        self.used_ = [column.name for column in used]
-        self.feature_names_out_ = [feature for column in used for feature in column.features]
-        self.source_ = np.array([c.name for c in used for _ in c.features], dtype=object)
         self._check_feature_names()
         return self
 
@@ -431,6 +436,32 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             for group, rows in groups.items()
         }
         return pd.DataFrame(summary, index=pd.Index(self.used_, name="column"))
+
+    def save(self, path) -> None:
+        """Write the fitted encoder to the folder `path`, as JSON."""
+        from whycluster import persistence  # here, since it needs torch and an encoder does not
+
+        check_is_fitted(self)
+        own = clone(self)
+        own.columns_ = [to_plain(column) for column in self.columns_.values()]
+        persistence.save(own, path, {})
+
+    @classmethod
+    def load(cls, path) -> "TableEncoder":
+        """Read an encoder that `save` wrote. Runs no code from the file."""
+        from whycluster import persistence
+
+        encoder, _ = persistence.load(cls, path)
+        encoder._keep([from_plain(column) for column in encoder.columns_])
+        return encoder
+
+    def _keep(self, columns: list[Column]) -> None:
+        self.columns_ = {column.name: column for column in columns}
+        self.report_ = pd.DataFrame([column.as_row() for column in columns])
+        used = [column for column in columns if column.features]
+        self.used_ = [column.name for column in used]
+        self.feature_names_out_ = [feature for column in used for feature in column.features]
+        self.source_ = np.array([c.name for c in used for _ in c.features], dtype=object)
 
     def _reduce(self, values, reduce):
         if values.shape[-1] != len(self.source_):
