@@ -1,5 +1,6 @@
 """DEC, IDEC and DCN find planted clusters, keep to their equations, remember what they learnt."""
 
+import inspect
 import itertools
 
 import numpy as np
@@ -400,3 +401,9 @@ class TestSettings:
         why = model.explain(X[:40], method="gradient_shap", n_steps=20)
         assert set(why.top(2, "overall")["feature"]) == {"left", "right"}
         assert why.kind == "attribution"
+
+
+@pytest.mark.parametrize("method", [DEC, IDEC, DCN])
+def test_every_setting_is_documented(method):
+    described = {line.split(" : ")[0] for line in inspect.getdoc(method).splitlines()}
+    assert set(method().get_params()) <= described

@@ -44,6 +44,7 @@ Deviations from the papers
 """
 
 import copy
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral, Real
@@ -128,7 +129,8 @@ _SHARED = """
 
 def _with_shared_settings(cls):
     """Put the documentation of what the three methods share in place of the word "shared"."""
-    cls.__doc__ = cls.__doc__.replace("\n    shared\n", _SHARED)
+    said, shared = map(inspect.cleandoc, (cls.__doc__, _SHARED))
+    cls.__doc__ = said.replace("\nshared\n", f"\n{shared}\n")
     return cls
 
 
