@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from whycluster.wording import short
+
 MISSING = "(missing)"
 OTHER = "(other)"
 LEFT_OUT = ("dropped", "identifier", "free text", "constant", "all missing")
@@ -89,12 +91,6 @@ def as_text(value) -> str:
 def as_number(value: float) -> str:
     """Return a number for the eye: three digits, or whole from a thousand on."""
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
-
-
-def short(value, length: int = 60) -> str:
-    """Return a value as one line of text that fits a message or a name."""
-    text = " ".join(str(value)[: 4 * length].split())
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def place(values: pd.Series, row: int) -> str:

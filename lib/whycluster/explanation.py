@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from whycluster import plots
+from whycluster.wording import short
 
 KINDS = {
     "gate": "openness of the feature's gate, 0 (closed) to 1 (open)",
@@ -262,7 +263,8 @@ class Explanation:
         """(name, value, share of the largest) of the strongest features, zeros left out."""
         order = [j for j in _descending(values)[:SHOWN_FEATURES] if values[j] != 0]
         largest = abs(values[order[0]]) if order else 1.0
-        return [(_short(self.feature_names[j]), values[j], abs(values[j]) / largest) for j in order]
+        names = [short(self.feature_names[j], SHOWN_CHARACTERS) for j in order]
+        return [(n, values[j], abs(values[j]) / largest) for n, j in zip(names, order, strict=True)]
 
     def _not_shown(self, indent: str) -> list[str]:
         hidden = self.n_clusters - SHOWN_CLUSTERS
@@ -311,7 +313,7 @@ def _names(feature_names, n_features: int) -> tuple[str, ...]:
         raise ValueError(f"{len(names)} feature names for {n_features} features; give one for each")
     index = pd.Index(names)
     if not index.is_unique:
-        repeated = _short(index[index.duplicated()][0])
+        repeated = short(index[index.duplicated()][0], SHOWN_CHARACTERS)
         raise ValueError(f"feature name {repeated!r} is repeated; make the names unique")
     return names
 
@@ -332,11 +334,6 @@ def _labels(labels, n_samples: int, n_clusters: int) -> np.ndarray:
 def _descending(values) -> np.ndarray:
     """Feature order by absolute value, largest first; ties keep the order of the features."""
     return np.argsort(-np.abs(values), axis=-1, kind="stable")
-
-
-def _short(name: str) -> str:
-    name = " ".join(name[: 4 * SHOWN_CHARACTERS].split())
-    return name if len(name) <= SHOWN_CHARACTERS else name[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _sentence(top) -> str:

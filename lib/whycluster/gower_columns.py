@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from whycluster.columns import as_text, short
+from whycluster.columns import as_text
+from whycluster.wording import short
 
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
 _TEXTS = {"string", "boolean"}

@@ -32,11 +32,11 @@ from whycluster.columns import (
     TableError,
     clean,
     from_plain,
-    short,
     study,
     to_plain,
 )
 from whycluster.explanation import Explanation
+from whycluster.wording import short
 
 # --- reading ---------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from whycluster.plots import style
-from whycluster.plots.style import coloured, drawing, short
+from whycluster.plots.style import as_label, coloured, drawing
 
 
 @drawing
@@ -150,7 +150,7 @@ def cost_ratio(
     for name, values, colour in coloured(ratios):
         if len(values) != len(n_shapes):
             raise ValueError(f"{len(values)} ratios of {name} for {len(n_shapes)} numbers")
-        ax.plot(n_shapes, values, color=colour, marker="o", markersize=4.5, label=short(name))
+        ax.plot(n_shapes, values, color=colour, marker="o", markersize=4.5, label=as_label(name))
     ax.set_xticks(list(n_shapes))
     style.add_legend(ax)
     return style.finish(ax, x_name, "inertia / inertia of k-means", grid="y")

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from whycluster.plots import style
-from whycluster.plots.style import cluster_colours, coloured, drawing, short
+from whycluster.plots.style import as_label, cluster_colours, coloured, drawing
 
 CELLS = {"edgecolors": "white", "linewidth": 1.2}  # of a heat map
 
@@ -45,7 +45,7 @@ def gates(
     """
     matrix, names = _matrix_and_names(matrix, feature_names)
     shown = np.sort(style.strongest(np.abs(matrix).max(axis=0), max_features))
-    matrix, names = matrix[:, shown], [short(names[j]) for j in shown]
+    matrix, names = matrix[:, shown], [as_label(names[j]) for j in shown]
     n_clusters, n_shown = matrix.shape
     room = 0.05 * max(map(len, names))  # inches below the axis for slanted names
     height = np.clip(0.9 + 0.32 * n_clusters + room, 2, 9)
@@ -102,7 +102,7 @@ def cluster_profile(
     ax.invert_yaxis()
     style.colour_bar(ax, image, label)
     style.finish(ax, "what is typical of each cluster", "", grid=None, ticks="", frame=False)
-    ax.set_yticks(np.arange(len(shown)) + 0.5, [short(names[j]) for j in shown])
+    ax.set_yticks(np.arange(len(shown)) + 0.5, [as_label(names[j]) for j in shown])
     _cluster_ticks(ax.xaxis, values.shape[1])
     return ax
 
@@ -202,7 +202,7 @@ def top_features(
         if not is_overall:
             title = f"cluster {block}"
             ax.text(1.02, place.mean(), title, color=colours[block], **beside, **style.HEADING)
-    ticks = [short(names[j]) for shown in blocks for j in shown]
+    ticks = [as_label(names[j]) for shown in blocks for j in shown]
     ax.set_yticks(np.concatenate(places), ticks)
     ax.set_ylim(len(blocks) * height - 1.4, -0.6)
     if matrix.min() < 0:
@@ -241,7 +241,7 @@ def compare_importance(
     ax.hlines(places, stacked.min(axis=0), stacked.max(axis=0), color=style.GRID, linewidth=2)
     for name, share, colour in coloured(shares):
         ax.scatter(share[shown], places, color=colour, s=28, label=name, zorder=3)
-    ax.set_yticks(places, [short(feature_names[j]) for j in shown])
+    ax.set_yticks(places, [as_label(feature_names[j]) for j in shown])
     ax.invert_yaxis()
     ax.set_xlim(left=0)
     style.add_legend(ax)
@@ -278,7 +278,7 @@ def _write_cells(ax, texts, colours) -> None:
     luminance = colours[..., :3] @ (0.2126, 0.7152, 0.0722)
     for (i, j), text in np.ndenumerate(texts):
         ink = style.INK if luminance[i, j] > 0.45 else "white"
-        ax.text(j + 0.5, i + 0.5, short(text), ha="center", va="center", fontsize=7, color=ink)
+        ax.text(j + 0.5, i + 0.5, as_label(text), ha="center", va="center", fontsize=7, color=ink)
 
 
 def _image(ax, image, left: float, top: float, scale: dict):

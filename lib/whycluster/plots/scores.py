@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from whycluster.plots import style
-from whycluster.plots.style import cluster_colours, drawing, short
+from whycluster.plots.style import as_label, cluster_colours, drawing
 
 
 @drawing
@@ -49,7 +49,7 @@ def seed_scores(
         at = [published[name] for name in values if name in published]
         diamond = {"marker": "D", "s": 42, "facecolor": "none", "edgecolor": style.PALETTE[3]}
         ax.scatter(at, known, linewidths=1.6, label="published", zorder=3, **diamond)
-    ax.set_yticks(range(len(values)), [short(name) for name in values])
+    ax.set_yticks(range(len(values)), [as_label(name) for name in values])
     ax.set_ylim(len(values) - 0.5, -0.5)
     style.add_legend(ax)
     return style.finish(ax, score_name, "", grid="x", ticks="x")
@@ -96,8 +96,8 @@ def score_matrix(
         if np.isfinite(value):
             text = {"color": "white" if value > middle else style.INK, "fontsize": style.FONT - 0.5}
             ax.text(j, i, f"{value:.2f}", ha="center", va="center", **text)
-    ax.set_xticks(range(len(columns)), [short(name) for name in columns])
-    ax.set_yticks(range(len(rows)), [short(name) for name in rows])
+    ax.set_xticks(range(len(columns)), [as_label(name) for name in columns])
+    ax.set_yticks(range(len(rows)), [as_label(name) for name in rows])
     return style.finish(ax, *axis_names, grid=None, ticks="", frame=False)
 
 
@@ -126,7 +126,7 @@ def stacked_counts(table, *, label: str = "data sets", ax: Axes | None = None) -
     for kind, colour in enumerate(cluster_colours(counts.shape[1])):
         width, left = counts[:, kind], ends[:, kind] - counts[:, kind]
         ax.barh(lines, width, 0.7, left, color=colour, label=str(table.columns[kind]))
-    ax.set_yticks(lines, [short(name) for name in table.index])
+    ax.set_yticks(lines, [as_label(name) for name in table.index])
     ax.invert_yaxis()
     style.add_legend(ax)
     return style.finish(ax, label, "", grid="x", ticks="x")

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from whycluster.plots import style
-from whycluster.plots.style import cluster_colours, drawing, short
+from whycluster.plots.style import as_label, cluster_colours, drawing
 
 FEW_VALUES = 12  # up to so many are drawn one by one
 
@@ -55,7 +55,7 @@ def shape_function(
         ax.plot(values, contributions[:, k], color=colour, label=f"cluster {k}", **marker)
     _density(ax, values, density)
     style.add_legend(ax)
-    return style.finish(ax, short(feature_name), term, grid=None)
+    return style.finish(ax, as_label(feature_name), term, grid=None)
 
 
 @drawing
@@ -101,7 +101,7 @@ def pair_shape(
     scale = style.two_sided(float(np.abs(contributions).max()) or 1.0)
     image = ax.pcolormesh(values, values_2, shown, shading="nearest", **scale)
     style.colour_bar(ax, image, label)
-    return style.finish(ax, *map(short, feature_names), grid=None)
+    return style.finish(ax, *map(as_label, feature_names), grid=None)
 
 
 def _density(ax, values, density) -> None:

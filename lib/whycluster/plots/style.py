@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 
+from whycluster.wording import short
+
 # Blue, orange, green, vermilion, pink, sky after Okabe and Ito (2008); wine, olive, indigo, teal
 # after Tol's muted scheme: told apart with any common colour vision, each legible on white.
 PALETTE = (
@@ -145,11 +147,9 @@ def two_sided(largest: float) -> dict:
     return {"cmap": DIVERGING, "norm": TwoSlopeNorm(0, -largest, largest)}
 
 
-def short(name: str) -> str:
+def as_label(name: str) -> str:
     """A name fit for a tick label; `$` would start a formula."""
-    name = " ".join(str(name)[: 4 * NAME_LENGTH].split())
-    name = name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
-    return name.replace("$", r"\$")
+    return short(name, NAME_LENGTH).replace("$", r"\$")
 
 
 def strongest(magnitudes, k: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from scipy.cluster import hierarchy
 
 from whycluster.plots import style
-from whycluster.plots.style import cluster_colours, drawing, short
+from whycluster.plots.style import as_label, cluster_colours, drawing
 
 
 @drawing
@@ -47,7 +47,7 @@ def tree(
             xs, ys = (across[parents[i]], across[i]), (-depth[parents[i]], -depth[i])
             ax.plot(xs, ys, color=style.NEUTRAL, linewidth=1, zorder=1)
         if questions[i] and not is_cut[i]:
-            text, face, ink = f"{short(questions[i])}?", "white", style.INK
+            text, face, ink = f"{as_label(questions[i])}?", "white", style.INK
         else:
             text = "…" if is_cut[i] else f"cluster {clusters[i]}"
             face, ink = (style.GRID, style.INK) if is_cut[i] else (colours[clusters[i]], "white")
