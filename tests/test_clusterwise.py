@@ -151,12 +151,45 @@ class TestSeeds:
 class TestMixedTables:
     def test_unseen_categories_are_counted_in_a_warning(self, fitted, planted):
         X = planted[0].iloc[:5].assign(region="abroad")
-        with pytest.warns(UserWarning, match="region"):
+        with pytest.warns(UserWarning, match="region") as caught:
             assert len(fitted.predict(X)) == 5
+        assert {str(warning.message) for warning in caught} == {
+            "'region': 5 never seen when fitted ('abroad'), in none of its levels",
+            "column 'region': 5 rows with a level never seen, which lies at 1 from all others",
+        }
 
-    def test_a_column_that_changes_its_type_is_named(self, fitted, planted):
-        with pytest.raises((TableError, ValueError), match="income"):
-            fitted.predict(planted[0].iloc[:5].assign(income="much"))
+    def test_unseen_categories_count_as_no_level_and_the_answer_stays(self, fitted, planted):
+        encoded = fitted.encoder_.transform(planted[0].iloc[:5])
+        encoded.loc[:, fitted.encoder_.source_ == "region"] = 0.0
+        with pytest.warns(UserWarning, match="region"):
+            chance = fitted.predict_proba(planted[0].iloc[:5].assign(region="abroad"))
+        clusters = fitted.clusters_[:5]
+        expected = [
+            fitted.models_[k].predict_proba(encoded.iloc[[i]])[0] for i, k in enumerate(clusters)
+        ]
+        np.testing.assert_allclose(chance, expected, rtol=1e-4)
+
+    @pytest.mark.parametrize(
+        ("column", "value", "message"),
+        [
+            ("income", "much", "column 'income', row 1: 'much' is not a number; correct it"),
+            ("plan", 3.5, "column 'plan' was category when learned and is number now"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:'plan'")
+    def test_a_column_that_changes_its_type_is_named(self, fitted, planted, column, value, message):
+        X = planted[0].iloc[:5].assign(**{column: value})
+        for answer in (fitted.predict, fitted.predict_proba, fitted.explain):
+            with pytest.raises((TableError, ValueError), match=message) as error:
+                answer(X)
+            assert "\n" not in str(error.value)
+
+    def test_a_target_with_one_class_is_refused(self, planted):
+        X = planted[0].iloc[:100]
+        model = ClusterwiseIMN(GowerClustering(2), QUICK, encoder=TableEncoder())
+        with pytest.raises(ValueError, match=r"y has one class, 'no', in the 100 rows") as error:
+            model.fit(X, ["no"] * 100)
+        assert "\n" not in str(error.value)
 
     def test_text_without_an_encoder_is_refused(self, planted):
         X, y, _ = planted

@@ -290,6 +290,16 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             IMNClassifier(**SMALL).fit(*spoil(*table(30)))
 
+    @pytest.mark.parametrize("kind", [IMNClassifier, TabResNetClassifier])
+    def test_one_class_in_the_rows_of_one_model_is_named_in_one_line(self, kind):
+        X, y = table(60)
+        rows = [np.arange(60), np.flatnonzero(y == 1)]
+        with pytest.raises(
+            ValueError, match=rf"y has one class, 1, in the {len(rows[1])} rows"
+        ) as e:
+            kind(**SMALL).fit_seeds(X, [0, 1], y=y, rows=rows)
+        assert "\n" not in str(e.value)
+
     def test_a_missing_target_of_a_regression_is_named(self):
         X, _ = table(30)
         with pytest.raises(ValueError, match="y contains nan in row 4"):

@@ -326,7 +326,7 @@ class _Classifier(ClassifierMixin):
         for own in rows:
             present = np.unique(codes[own])
             if len(present) < 2:
-                name = self.classes_[present[0]]
+                name = self.classes_.tolist()[present[0]]
                 raise ValueError(
                     f"y has one class, {name!r}, in the {len(own)} rows to learn from; "
                     "a classifier needs two classes or more"
