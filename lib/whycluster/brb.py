@@ -28,7 +28,7 @@ Deviations from the paper
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 import torch
@@ -36,6 +36,7 @@ from torch import nn
 
 from whycluster.modules import StackedBatchNorm
 from whycluster.reclustering import METHODS
+from whycluster.wording import without_defaults
 
 NORMS = (StackedBatchNorm, nn.modules.batchnorm._BatchNorm)
 INF = float("inf")
@@ -93,9 +94,7 @@ class BRB:
     def __post_init__(self) -> None:
         """Check every setting."""
         for name in ("interval", "n_rows"):
-            _check(
-                name, getattr(self, name), Integral, 1, float("inf"), "a whole number of 1 or more"
-            )
+            _check(name, getattr(self, name), Integral, 1, INF, "a whole number of 1 or more")
         _check("alpha", self.alpha, Real, 0, 1, "a number from 0 to 1")
         _check("growth", self.growth, Real, 0, INF, "a number of 0 or more")
         for name in ("reset", "momentum", "embedding", "batch_norm"):
@@ -105,9 +104,7 @@ class BRB:
         if not self.reset and self.recluster is None:
             raise ValueError("reset=False and recluster=None do nothing; set one of them")
 
-    def __repr__(self) -> str:
-        changed = (f for f in fields(self) if getattr(self, f.name) != f.default)
-        return f"BRB({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
+    __repr__ = without_defaults
 
     def is_due(self, epoch: int) -> bool:
         """Whether to intervene before this epoch, counted from 0."""

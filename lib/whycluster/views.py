@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from whycluster.streams import Streams
+from whycluster.wording import without_defaults
 
 ASPECTS = (3 / 4, 4 / 3)  # range of width over height of a part, in pixels
 LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in brightness, ITU-R BT.601
@@ -90,9 +91,7 @@ class Views:
                 least = "above 0" if field.name == "crop" else "from 0"
                 raise ValueError(f"{field.name}={value!r} is not a number {least} to {most}")
 
-    def __repr__(self) -> str:
-        changed = (f for f in fields(self) if getattr(self, f.name) != f.default)
-        return f"Views({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
+    __repr__ = without_defaults
 
     def draw(self, x: Tensor, image_shape: tuple[int, int, int], streams: Streams) -> Tensor:
         """Draw a view of each image.

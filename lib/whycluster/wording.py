@@ -1,4 +1,6 @@
-"""Names and values from data as people read them: on one line, and cut where they are long."""
+"""Names, values and settings as people read them: on one line, and no longer than need be."""
+
+from dataclasses import fields
 
 
 def short(value, length: int = 60) -> str:
@@ -18,3 +20,17 @@ def short(value, length: int = 60) -> str:
     """
     text = " ".join(str(value)[: 4 * length].split())
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def without_defaults(settings) -> str:
+    """Return a dataclass as one would write it, without the fields that have their default.
+
+    Examples
+    --------
+    >>> from whycluster import BRB
+    >>> without_defaults(BRB(interval=20, alpha=0.5))
+    'BRB(alpha=0.5)'
+    """
+    pairs = ((field, getattr(settings, field.name)) for field in fields(settings))
+    changed = (f"{field.name}={value!r}" for field, value in pairs if value != field.default)
+    return f"{type(settings).__name__}({', '.join(changed)})"
