@@ -370,6 +370,7 @@ def test_the_readme_table_holds_full_runs_only(tmp_path):
         notebook, run = name.split("/")
         rows = [row(method=name, note="a|b"), row(method="<other>", metric="F1", unit="")]
         rows += [row(metric="unpublished", published=None)]
+        rows += [row(method="unpublished", published=None)]
         rows += [row(table="U", published=None)]
         put(tmp_path, name, recorded(run, notebook=notebook, results=rows))
     text = results.markdown(results.full_records(tmp_path))

@@ -61,6 +61,11 @@ class Line:
         """Whether it comes from a run that is not of full scale."""
         return self.run.rsplit("/", 1)[1] in NOT_FULL
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether a value was published beside one of ours."""
+        return any(cell.published for cell in self.cells.values())
+
 
 @dataclass(frozen=True)
 class Table:
@@ -77,12 +82,12 @@ class Table:
         return all(line.is_quick for lines in self.datasets.values() for line in lines)
 
     def compared(self) -> "Table":
-        """Return the part that has published values: their metrics, and lines with one of these."""
+        """Return the part that has published values: metrics and lines with one at least."""
         every = [line for lines in self.datasets.values() for line in lines]
         known = {name for line in every for name, cell in line.cells.items() if cell.published}
         datasets = {}
         for dataset, lines in self.datasets.items():
-            if lines := [line for line in lines if known & line.cells.keys()]:
+            if lines := [line for line in lines if line.is_compared]:
                 datasets[dataset] = lines
         metrics = [metric for metric in self.metrics if metric in known]
         return replace(self, metrics=metrics, datasets=datasets)
@@ -143,7 +148,7 @@ def tables(records: list[dict]) -> list[Table]:
 def markdown(records: list[dict]) -> str:
     """Write what can be compared with published values in Markdown, for the README.
 
-    Metrics that nobody published are left to the reports, which are linked.
+    Methods and metrics that nobody published are left to the reports, which are linked.
     """
     if not records:
         return "No full-scale run has been recorded yet."
