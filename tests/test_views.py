@@ -176,6 +176,21 @@ class TestDraws:
         rows = torch.rand(1, 4, 5)
         assert Views().draw(rows, (1, 1, 5), Streams([0])).shape == rows.shape
 
+    def test_every_change_has_a_number_of_its_own(self, monkeypatch):
+        numbers = torch.full((1, 1, 14), 0.4)
+        monkeypatch.setattr(Streams, "uniform", lambda self, *shape: numbers)
+        image = 0.1 + 0.8 * torch.rand(1, 1, 108, generator=torch.Generator().manual_seed(0))
+        all_on = Views(grey=0.0, cutout=0.3)
+        every = {10: Views(grey=0.5), 11: Views(solarise=0.5)}
+        for i in range(14):
+            views = every.get(i, all_on)
+            numbers[..., i] = 0.4
+            before = views.draw(image, COLOUR, Streams([0]))
+            numbers[..., i] = 0.95
+            after = views.draw(image, COLOUR, Streams([0]))
+            numbers[..., i] = 0.4
+            assert (before - after).abs().max() > 1e-3, i
+
 
 class TestSettings:
     @pytest.mark.parametrize(
