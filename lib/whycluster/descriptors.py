@@ -25,6 +25,8 @@ SHARES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # neighbours,
 N_HEIGHTS = 16  # last merges of a dendrogram
 N_EIGENVALUES = 16
 LINKAGES = ("single", "complete", "average", "ward")
+N_ROW = len(RANKS) + len(SHARES)  # numbers that describe a row, and the whole
+N_WHOLE = 3 + N_EIGENVALUES + 1 + N_EIGENVALUES + len(LINKAGES) * N_HEIGHTS
 _TINY = 1e-6
 
 
@@ -165,14 +167,14 @@ def _size(table: Sample) -> np.ndarray:
 def _spectrum(Z: np.ndarray) -> np.ndarray:
     """Shares of variance along the first principal axes, and how many axes there are in effect."""
     values = np.linalg.svd(Z, compute_uv=False)[:N_EIGENVALUES] ** 2
-    shares = _padded(values / (Z**2).sum())
+    shares = _padded(values / (Z**2).sum(), N_EIGENVALUES)
     return np.append(np.sqrt(shares), -np.log((shares**2).sum()))
 
 
 def _heights(distances: np.ndarray, method: str) -> np.ndarray:
     """Logarithms of the last merging heights of a dendrogram, over the median height."""
     heights = linkage(squareform(distances, checks=False), method)[:, 2]
-    last = _padded(heights[::-1][:N_HEIGHTS], fill=heights[0])
+    last = _padded(heights[::-1][:N_HEIGHTS], N_HEIGHTS, fill=heights[0])
     return np.log((last + _TINY) / (np.median(heights) + _TINY))
 
 
@@ -183,12 +185,9 @@ def _graph(distances: np.ndarray, sorted_: np.ndarray) -> np.ndarray:
     np.fill_diagonal(weights, 0)
     root = np.sqrt(np.maximum(weights.sum(axis=1), _TINY))
     values = 1 - np.linalg.eigvalsh(weights / root / root[:, None])[::-1]
-    return logit(np.clip(_padded(values[:N_EIGENVALUES], fill=1.0), 1e-4, 1 - 1e-4))
+    smallest = _padded(values[:N_EIGENVALUES], N_EIGENVALUES, fill=1.0)
+    return logit(np.clip(smallest, 1e-4, 1 - 1e-4))
 
 
-def _padded(values: np.ndarray, fill: float = 0.0) -> np.ndarray:
-    return np.pad(values, (0, 16 - len(values)), constant_values=fill)
-
-
-N_ROW = len(RANKS) + len(SHARES)
-N_WHOLE = 3 + N_EIGENVALUES + 1 + N_EIGENVALUES + len(LINKAGES) * N_HEIGHTS
+def _padded(values: np.ndarray, length: int, fill: float = 0.0) -> np.ndarray:
+    return np.pad(values, (0, length - len(values)), constant_values=fill)

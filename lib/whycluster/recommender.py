@@ -59,6 +59,8 @@ from whycluster.recommender_networks import NETWORKS, images
 from whycluster.streams import Streams
 from whycluster.training import cosine, progress_bar, resolve_device, train
 
+MIN_ROWS = 10  # of a table, to recommend
+
 # The settings behind the published numbers.
 PUBLISHED: Mapping = {
     "network": "cnn-residual-attention",
@@ -385,9 +387,6 @@ class ClustRecNet(Savable, BaseEstimator):
             inputs = [images([table.Z])]
         inputs = [part[None].expand(self.n_folds, *[-1] * part.ndim) for part in inputs]
         return torch.sigmoid(self.network_(*inputs)).mean(dim=0)[0].numpy()
-
-
-MIN_ROWS = 10
 
 
 def score(probability: np.ndarray, scores: np.ndarray, threshold: float = 0.8) -> dict[str, float]:
