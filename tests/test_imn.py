@@ -209,6 +209,17 @@ class TestStack:
             for name, history in model.history_.items():
                 np.testing.assert_allclose(history, alone.history_[name], rtol=1e-3, atol=1e-4)
 
+    def test_any_augmentation_may_come_in_the_first_step(self):
+        X, y = table(60)
+        settings = SMALL | {"augmentation": 1.0, "max_epochs": 4}
+        for model in IMNClassifier(**settings).fit_seeds(X, range(8), y=y):
+            assert np.isfinite(model.decision_function(X)).all()
+
+    def test_a_stack_leaves_whole_parameters_behind(self):
+        X, y = table()
+        for model in IMNClassifier(**SMALL).fit_seeds(X, self.SEEDS, y=y, rows=self.ROWS):
+            assert all(p.is_leaf and len(p) == 1 for p in model.network_.parameters())
+
     def test_rows_outside_are_never_seen(self):
         X, y = table()
         spoiled = X.copy()

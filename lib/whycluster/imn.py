@@ -772,10 +772,12 @@ class _Training:
         sizes = [len(list(equal)) for _, equal in groupby(self.n_batches)]
         decay = {"lr": s.learning_rate, "weight_decay": s.weight_decay}
         self.optimizer = StackedAdam(self.live.parameters(), sizes, **decay)
+        self.leaves = {len(self.rows): list(self.live.parameters())}
         batches = self.streams.batches_within
         epochs = (batches(self.rows, s.batch_size) for _ in range(s.max_epochs))
 
         def on_epoch(epoch: int, losses_: dict) -> None:
+            self._activate(len(self.rows))
             self._keep_snapshot(epoch + 1)
             if tick:
                 tick(epoch, losses_)
@@ -801,9 +803,24 @@ class _Training:
             member = self.network.members[self.ends.index(n_done)]
             member.load_state_dict(self.live.state_dict())
 
+    def _activate(self, n_models: int) -> None:
+        """Give the network the parameters of the first models, in the memory of those of all.
+
+        Slices of them inside a step would cost a gradient for all models, zeros for the idle.
+        """
+        if self.optimizer.n_active == n_models:
+            return
+        if n_models not in self.leaves:
+            everyone = self.leaves[len(self.rows)]
+            self.leaves[n_models] = [nn.Parameter(p.detach()[:n_models]) for p in everyone]
+        places = [(m, name) for m in self.live.modules() for name in m._parameters]
+        for (module, name), leaf in zip(places, self.leaves[n_models], strict=True):
+            setattr(module, name, leaf)
+        self.optimizer.stacked, self.optimizer.n_active = self.leaves[n_models], n_models
+
     def _step(self, rows: Tensor, _progress: float) -> dict[str, Tensor]:
         s, streams = self.settings, self.streams.head(len(rows))
-        self.optimizer.n_active = len(rows)
+        self._activate(len(rows))
         x = self.data[rows] - self.network.center[: len(rows)]
         target = self._standardised(rows)
         if s.augmentation:

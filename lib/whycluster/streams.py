@@ -50,7 +50,7 @@ class Streams:
         return -self._fill(shape, torch.Tensor.exponential_).log()
 
     def masks(self, share: float, *shape: int) -> Tensor:
-        """Draw bool masks of shape (n_models, *shape), True with probability `share`.
+        """Draw masks of shape (n_models, *shape), uint8, 1 with probability `share` and else 0.
 
         In steps of 1/256: a random byte for each entry takes a seventh of the time of a float.
         """
@@ -59,9 +59,12 @@ class Streams:
         for row, generator in zip(words, self.generators, strict=True):
             row.random_(-(2**63), None, generator=generator)
         threshold = round(share * 256)
-        if threshold == 256:
-            return torch.ones(len(self), *shape, dtype=torch.bool, device=self.device)
-        return (words.view(torch.uint8)[:, :n_entries] < threshold).view(len(self), *shape)
+        if threshold in (0, 256):
+            sure = torch.tensor(threshold == 256, dtype=torch.uint8, device=self.device)
+            return sure.repeat(len(self), *shape)
+        # 1 below the threshold, and else 0: a comparison takes several times as long.
+        clipped = words.view(torch.uint8)[:, :n_entries].clamp(threshold - 1, threshold)
+        return (threshold - clipped).view(len(self), *shape)
 
     def permutation(self, n: int) -> Tensor:
         """Draw one permutation of ``range(n)`` per model, shape (n_models, n)."""
