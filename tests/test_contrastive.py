@@ -265,6 +265,12 @@ class TestSelfLabelling:
         sure = (logits.softmax(dim=2).amax(dim=2) >= 0.9).float().mean(dim=1)
         torch.testing.assert_close(sure, torch.tensor([0.5, 0.5]), atol=0.02, rtol=0)
 
+    def test_memberships_of_the_head_sum_to_one_and_agree_with_labels(self, found, planted):
+        memberships = found.predict_proba(planted[0])
+        np.testing.assert_allclose(memberships.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(memberships.argmax(axis=1), found.labels_)
+        np.testing.assert_array_equal(found.predict(planted[0]), found.labels_)
+
     def test_equal_rows_are_no_obstacle(self):
         assert torch.isfinite(_sharpness(torch.zeros(1, 5, 3), 0.99)).all()
 
@@ -278,16 +284,17 @@ class TestSelfLabelling:
         with pytest.raises(ValueError, match="self_label_epochs=0"):
             taught.intervene(X)
 
-    def test_harder_views_hide_a_square(self, X, monkeypatch):
+    def test_harder_views_hide_a_square_and_are_normalised_by_their_batch(self, X, monkeypatch):
         seen = []
-        monkeypatch.setattr(
-            contrastive._Phases,
-            "view",
-            lambda self, rows, kind: seen.append(kind) or self.data[rows],
-        )
+
+        def view(self, rows, kind):
+            seen.append((kind.cutout, self.network.encoder.training))
+            return self.data[rows]
+
+        monkeypatch.setattr(contrastive._Phases, "view", view)
         ContrastiveClustering(3, **TINY | {"max_epochs": 0}, self_label_epochs=1).fit(X)
-        assert seen[-1].cutout == 0.5
-        assert seen[0].cutout == 0
+        assert seen[0] == (0, True)
+        assert seen[-1] == (0.5, True)
 
 
 class Killed(Exception):

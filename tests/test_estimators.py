@@ -62,7 +62,6 @@ ESTIMATORS = [
         width=2,
         n_latent=4,
         projection_units=8,
-        self_label_epochs=1,
         brb=BRB(interval=1),
         **SMALL_EMBEDDING | {"pretrain_epochs": 0, "max_epochs": 2},
     ),

@@ -492,7 +492,8 @@ class _Phases(embedded._Phases):
             with torch.no_grad():
                 teacher = network(self.data[rows])["logits"]
             logits = network(self.view(rows, harder))["logits"]
-            return {"entropy": losses.confident_cross_entropy(logits, teacher, s.confidence)}
+            loss = losses.confident_cross_entropy(logits, teacher, s.confidence)
+            return {"cross-entropy": loss}
 
         rate = s.self_label_learning_rate
         optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
