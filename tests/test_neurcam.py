@@ -211,16 +211,6 @@ class TestObjective:
         alone = NeurCAM(4, **TINY).fit(rounded)
         assert_equal_fits(shared, alone, rtol=1e-3, atol=1e-4)
 
-    def test_gradients_too_small_to_change_a_weight_are_none(self, X):
-        network = NeurCAM(4, n_pairs=2, **TINY).fit(X).network_
-        x = torch.from_numpy(X.to_numpy(np.float32))[None]
-        for size, is_felt in ((1e-30, False), (1e-20, True)):
-            network.zero_grad()
-            logits = network.logits(x, (1.0, 0.0))
-            logits.backward(torch.randn_like(logits) * size)
-            assert (network.shapes.mixing.grad.count_nonzero() > 0) == is_felt
-            assert (network.pairs.second.weight.grad.count_nonzero() > 0) == is_felt
-
     def test_the_restart_of_lowest_inertia_is_kept(self, models):
         for model in models:
             assert model.restart_inertia_.shape == (7,)

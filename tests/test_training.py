@@ -115,6 +115,20 @@ def test_small_steps_are_taken_on_one_thread_and_large_ones_on_all(monkeypatch, 
     assert n_threads[-1] == 2
 
 
+def test_subnormal_numbers_are_zero_in_training_and_only_there():
+    def product():
+        return (torch.tensor(1e-30) * 1e-10).item()
+
+    def step(_rows, _progress):
+        seen.append(product())
+        return {"error": weight.square()}
+
+    seen, weight = [], nn.Parameter(torch.ones(1))
+    train(step, torch.optim.SGD([weight]), [[torch.zeros(1, 4, dtype=torch.long)]], 1)
+    assert seen == [0]
+    assert 0 < product() < 1e-38
+
+
 def run_by_hand(values, epochs, **kwargs):
     """Train one weight on losses that are read from `values` by row."""
     weight = torch.zeros(1, requires_grad=True)

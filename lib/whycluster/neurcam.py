@@ -68,7 +68,6 @@ from whycluster.training import History, resolve_device, train
 from whycluster.validation import check_predict, check_represented
 
 _COLDEST = 1e-5  # last temperature of a gate before it is made one-hot
-_TRACE = 1e-25  # gradients of a logit below this are none
 _READ_ROWS = 20_000  # rows that centring, purification and importance are measured on, at most
 _PAIR_POINTS = 33  # evenly spaced points along each side of an exported pair, beside its knots
 
@@ -633,8 +632,6 @@ class _Network(nn.Module):
         for part, temperature in zip((self.shapes, self.pairs), temperatures, strict=True):
             if part is not None:
                 logits = logits + part(x, temperature)
-        if logits.requires_grad:
-            logits.register_hook(_without_traces)
         return logits
 
     def contributions(self, x: Tensor) -> Tensor:
@@ -750,15 +747,6 @@ class _Stages(nn.Module):
         labels = self._logits((0.0, 0.0)).argmax(dim=-1)
         own = self.network.centres[torch.arange(len(labels))[:, None], labels]
         return (self.representation - own).square().sum(dim=(1, 2), dtype=torch.float64)
-
-
-def _without_traces(grad: Tensor) -> Tensor:
-    """Set gradients to zero that change no weight: products of them are not normal floats.
-
-    Memberships of a sharp cluster leave many of them, and processors are slow with such numbers:
-    steps on Pendigits would take twice the time. Adam adds 1e-8 to gradients in any case.
-    """
-    return grad.masked_fill(grad.abs() < _TRACE, 0)
 
 
 def _spread(n_rows: int, n_most: int) -> np.ndarray:

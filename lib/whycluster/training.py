@@ -77,11 +77,15 @@ def train(
 
 
 class _Steps:
-    """Steps of the optimiser; small ones are taken on one thread.
+    """Steps of the optimiser; small ones are taken on one thread, all without subnormal numbers.
 
     How small is counted, not timed, in the first step: results must not depend on what else the
     machine does. Handing out pieces of less work costs more than it brings: pre-training 64-wide
     networks on breast cancer takes eight times as long on two threads as on one.
+
+    Where weights decay, gates close or memberships are sharp, numbers fall below the smallest
+    normal one, 1e-38, and processors are slow with these: an epoch of IMN on Telco churn takes up
+    to eight times as long. Here they are zero.
     """
 
     def __init__(self, step, optimizer):
@@ -89,11 +93,13 @@ class _Steps:
         self.is_first = True
 
     def __enter__(self) -> "_Steps":
-        self.n_threads = torch.get_num_threads()
+        self.n_threads, self.was_flushing = torch.get_num_threads(), _flushes_subnormals()
+        torch.set_flush_denormal(True)
         return self
 
     def __exit__(self, *_error) -> None:
         torch.set_num_threads(self.n_threads)
+        torch.set_flush_denormal(self.was_flushing)
 
     def __call__(self, rows: Tensor, progress: float) -> dict[str, Tensor]:
         if not self.is_first:
@@ -112,6 +118,10 @@ class _Steps:
         sum(loss.sum() for loss in losses.values()).backward()
         self.optimizer.step()
         return losses
+
+
+def _flushes_subnormals() -> bool:
+    return not torch.tensor(1e-30).mul(1e-10).item()
 
 
 def _run_epoch(take: _Steps, batches, progress) -> dict[str, list[float]]:
