@@ -80,8 +80,9 @@ class _Steps:
     """Steps of the optimiser; small ones are taken on one thread, all without subnormal numbers.
 
     How small is counted, not timed, in the first step: results must not depend on what else the
-    machine does. Handing out pieces of less work costs more than it brings: pre-training 64-wide
-    networks on breast cancer takes eight times as long on two threads as on one.
+    machine does. Handing out pieces of less work brings little: pre-training 64-wide networks on
+    breast cancer takes eight times as long on two threads as on one where other processes use the
+    cores, and a fifth less at best where none does.
 
     Where weights decay, gates close or memberships are sharp, numbers fall below the smallest
     normal one, 1e-38, and processors are slow with these: an epoch of IMN on Telco churn takes up
