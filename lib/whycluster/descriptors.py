@@ -15,6 +15,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import cdist, squareform
 from scipy.special import logit
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 MAX_ROWS = 2000  # that the network looks at
 MAX_COLUMNS = 50
@@ -119,6 +120,7 @@ def standardise(X: np.ndarray) -> np.ndarray:
     return (X[:, varies] - X[:, varies].mean(axis=0)) / spread[varies]
 
 
+@threadpool_limits.wrap(limits=1)  # over so few rows threads would wait for each other
 def describe(table: Sample, random_state: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Describe a table by how its rows lie to each other.
 

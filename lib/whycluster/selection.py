@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import calinski_harabasz_score, silhouette_score
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from whycluster.algorithms import ALGORITHMS, Algorithm, reach
 
@@ -15,6 +16,7 @@ MANY_ROWS = 10_000  # above, a sample is clustered and the other rows join it
 MAX_TRIED = 500  # rows that numbers of clusters are tried on
 
 
+@threadpool_limits.wrap(limits=1)  # over so few rows threads would wait for each other
 def score_candidates(
     Z: np.ndarray,
     algorithm: Algorithm,
