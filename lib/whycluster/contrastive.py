@@ -54,7 +54,7 @@ from whycluster.brb import BRB, as_brb
 from whycluster.centroids import RunningMeans, StudentCentres
 from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
 from whycluster.distances import exact_squared_distances
-from whycluster.modules import StackedMLP, set_statistics
+from whycluster.modules import StackedLinear, StackedMLP, set_statistics
 from whycluster.resnet import StackedResNet18
 from whycluster.stacked import evaluate
 from whycluster.streams import Streams
@@ -558,7 +558,7 @@ def _sharpness(distances: Tensor, confidence: float) -> Tensor:
 
 def _adamw(simclr: _SimCLR, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """Decay kernels and matrices of the encoder; no normalisation, bias or projection head."""
-    kinds = (resnet.StackedConvolution, embedded.modules.StackedLinear)
+    kinds = (resnet.StackedConvolution, StackedLinear)
     decayed = [m.weight for m in simclr.encoder.modules() if isinstance(m, kinds)]
     known = {id(parameter) for parameter in decayed}
     others = [p for p in simclr.parameters() if id(p) not in known]
