@@ -15,8 +15,9 @@ from whycluster.algorithms import ALGORITHMS, NAMES
 from whycluster.generation import DataSets
 from whycluster.labelling import wide
 from whycluster.pretrained import __main__ as making
-from whycluster.recommender import PUBLISHED, _Images, score
-from whycluster.recommender_networks import NETWORKS, ImageNetwork, StackedAttention, images
+from whycluster.recommender import PUBLISHED, score
+from whycluster.recommender_inputs import Images, images
+from whycluster.recommender_networks import NETWORKS, ImageNetwork, StackedAttention
 from whycluster.streams import Streams
 
 IMAGE_NETWORKS = [name for name in NETWORKS if name != "set"]
@@ -131,11 +132,29 @@ class TestImageNetworks:
 
     def test_only_a_batch_is_in_memory(self, labelled):
         datasets, _ = labelled
-        source = _Images(datasets, ClustRecNet(**PUBLISHED))
+        source = Images(datasets, ordered=False)
         (batch,) = source.batch(torch.tensor([[3, 5], [5, 7]]), "cpu")
         assert batch.shape == (2, 2, 2000, 50)
         torch.testing.assert_close(batch[0, 1], batch[1, 0])
         assert not any(isinstance(v, list | torch.Tensor) for v in vars(source).values())
+
+    def test_tables_are_read_once_for_several_models(self, labelled, fitted):
+        datasets, scores = labelled
+        read = fitted.read(datasets)
+        again = ClustRecNet(n_folds=2, max_epochs=30, random_state=0, device="cpu")
+        again.fit(read, scores)
+        np.testing.assert_array_equal(again.fold_probabilities_, fitted.fold_probabilities_)
+        np.testing.assert_allclose(
+            fitted.predict_proba(read[:5]),
+            [fitted.predict_proba(datasets[i]) for i in range(5)],
+            atol=1e-6,
+        )
+
+    def test_tables_read_for_the_other_network_are_refused(self, labelled, fitted):
+        datasets, scores = labelled
+        images = ClustRecNet(**PUBLISHED).read(datasets)
+        with pytest.raises(ValueError, match="these data sets were read as images"):
+            fitted.fit(images, scores)
 
     def test_train(self, labelled):
         datasets, scores = labelled

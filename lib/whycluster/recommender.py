@@ -42,7 +42,6 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from sklearn.metrics import f1_score, hamming_loss
 from sklearn.utils import check_random_state
@@ -50,12 +49,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from whycluster import descriptors, selection, validation
 from whycluster.algorithms import ALGORITHMS, NAMES, reach
 from whycluster.persistence import Savable
-from whycluster.recommender_networks import NETWORKS, images
+from whycluster.recommender_inputs import Descriptions, Images
+from whycluster.recommender_networks import NETWORKS
 from whycluster.streams import Streams
 from whycluster.training import cosine, progress_bar, resolve_device, train
 
@@ -172,7 +171,7 @@ class ClustRecNet(Savable, BaseEstimator):
 
         Parameters
         ----------
-        datasets : sequence of array-like of shape (n_samples, n_features)
+        datasets : sequence of array-like of shape (n_samples, n_features), or what `read` returns
             Tables; `generation.DataSets` makes them when they are asked for, so that no more than a
             batch is ever in memory.
         scores : array-like or DataFrame of shape (n_datasets, n_algorithms)
@@ -192,28 +191,61 @@ class ClustRecNet(Savable, BaseEstimator):
         scores = self._check_scores(datasets, scores)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.folds_ = np.random.default_rng(seed).permutation(len(scores)) % self.n_folds
-        source = self._read(datasets)
-        network, self.history_ = self._train(source, scores > self.threshold, seed)
+        inputs = self.read(datasets)
+        network, self.history_ = self._train(inputs, scores > self.threshold, seed)
         self.network_ = network.cpu().eval()
         self.n_datasets_ = len(scores)
-        self.fold_probabilities_ = self._judge_left_out(source)
+        self.fold_probabilities_ = self._judge(inputs)[self.folds_, np.arange(len(scores))]
         self.fold_scores_ = self._score_folds(scores)
         return self
+
+    def read(self, datasets: Sequence) -> Descriptions | Images:
+        """Prepare tables for several models that see them in the same way.
+
+        Parameters
+        ----------
+        datasets : sequence of array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Descriptions or Images
+            For `fit` and `predict_proba` of models with the same `network` and `ordered`; a slice
+            of it holds some of the tables.
+
+        Raises
+        ------
+        ValueError
+            If `datasets` were read already, for a network that sees them in the other way.
+        """
+        kind = Descriptions if self.network == "set" else Images
+        if isinstance(datasets, kind):
+            return datasets
+        if isinstance(datasets, Descriptions | Images):
+            was, now = type(datasets).__name__.lower(), kind.__name__.lower()
+            raise ValueError(
+                f"network={self.network!r} sees {now}, these data sets were read as {was}"
+            )
+        if kind is Images:
+            return Images(datasets, ordered=self.ordered)
+        how = {"ordered": self.ordered, "n_jobs": self.n_jobs, "verbose": self.verbose}
+        return Descriptions.of(datasets, **how)
 
     def predict_proba(self, X) -> np.ndarray:
         """Return the probability that each algorithm finds the clusters of the table `X`.
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n_samples, n_features)
+        X : array-like or DataFrame of shape (n_samples, n_features), or what `read` returns
 
         Returns
         -------
-        ndarray of shape (n_algorithms,)
+        ndarray of shape (n_algorithms,), or (n_datasets, n_algorithms) for what `read` returns
             In the order of `algorithms.NAMES`; they do not add up to 1, as several may do.
         """
         check_is_fitted(self)
-        return self._judge(self._sample(X))
+        if isinstance(X, Descriptions | Images):
+            return self._judge(X).mean(axis=0)
+        return self._judge_table(descriptors.sample(self._check_table(X), ordered=self.ordered))
 
     def recommend(self, X, *, index: str = "silhouette", n_clusters: int | None = None):
         """Say which algorithms to try on a table, and how.
@@ -243,7 +275,7 @@ class ClustRecNet(Savable, BaseEstimator):
         check_is_fitted(self)
         X_ = self._check_table(X)
         table = descriptors.sample(X_, ordered=self.ordered)
-        ranking = np.argsort(-(probability := self._judge(table)), kind="stable")
+        ranking = np.argsort(-(probability := self._judge_table(table)), kind="stable")
         candidates = [ALGORITHMS[NAMES[i]] for i in ranking]
         if n_clusters is None:
             first = next(a for a in candidates if a.takes_n_clusters)
@@ -291,11 +323,7 @@ class ClustRecNet(Savable, BaseEstimator):
 
     # Training
 
-    def _read(self, datasets: Sequence) -> "_Descriptions | _Images":
-        kind = _Descriptions if self.network == "set" else _Images
-        return kind(datasets, self)
-
-    def _train(self, source, suits: np.ndarray, seed: int):
+    def _train(self, inputs, suits: np.ndarray, seed: int):
         """Train one network per fold, on what the fold leaves."""
         device = resolve_device(self.device)
         streams = Streams(range(seed, seed + self.n_folds), device)
@@ -305,7 +333,7 @@ class ClustRecNet(Savable, BaseEstimator):
 
         def step(places: Tensor, _progress: float) -> dict[str, Tensor]:
             rows = known.gather(1, places)
-            logits = network(*source.batch(rows, device))
+            logits = network(*inputs.batch(rows, device))
             each = F.binary_cross_entropy_with_logits(logits, target[rows], reduction="none")
             return {"cross-entropy": each.mean(dim=(1, 2))}
 
@@ -328,16 +356,6 @@ class ClustRecNet(Savable, BaseEstimator):
         rows = [np.flatnonzero(self.folds_ != fold) for fold in range(self.n_folds)]
         longest = max(map(len, rows))
         return np.stack([np.resize(r, longest) for r in rows])
-
-    @torch.no_grad()
-    def _judge_left_out(self, source) -> np.ndarray:
-        """Return the probabilities that each data set gets from the network that left it out."""
-        out = np.empty((self.n_datasets_, len(NAMES)), dtype=np.float32)
-        for rows in np.array_split(np.arange(len(out)), -(-len(out) // self.batch_size)):
-            every = torch.from_numpy(np.tile(rows, (self.n_folds, 1)))
-            probability = torch.sigmoid(self.network_(*source.batch(every, "cpu"))).numpy()
-            out[rows] = probability[self.folds_[rows], np.arange(len(rows))]
-        return out
 
     def _score_folds(self, scores: np.ndarray) -> dict[str, np.ndarray]:
         folds = [self.folds_ == fold for fold in range(self.n_folds)]
@@ -375,18 +393,16 @@ class ClustRecNet(Savable, BaseEstimator):
             raise ValueError(f"all {X_.shape[1]} columns are constant; there is nothing to cluster")
         return X_
 
-    def _sample(self, X) -> descriptors.Sample:
-        return descriptors.sample(self._check_table(X), ordered=self.ordered)
+    def _judge_table(self, table: descriptors.Sample) -> np.ndarray:
+        return self._judge(self.read([table])).mean(axis=0)[0]
 
     @torch.no_grad()
-    def _judge(self, table: descriptors.Sample) -> np.ndarray:
-        """Return the mean probability over the folds."""
-        if self.network == "set":
-            inputs = [torch.from_numpy(part)[None] for part in descriptors.describe(table)]
-        else:
-            inputs = [images([table.Z])]
-        inputs = [part[None].expand(self.n_folds, *[-1] * part.ndim) for part in inputs]
-        return torch.sigmoid(self.network_(*inputs)).mean(dim=0)[0].numpy()
+    def _judge(self, inputs: Descriptions | Images) -> np.ndarray:
+        """Return what each fold says: probabilities of shape (n_folds, n_tables, n_algorithms)."""
+        batches = torch.arange(len(inputs)).split(self.batch_size)
+        rows = (batch.expand(self.n_folds, -1) for batch in batches)
+        logits = [self.network_(*inputs.batch(r, "cpu")) for r in rows]
+        return torch.sigmoid(torch.cat(logits, dim=1)).numpy()
 
 
 def score(probability: np.ndarray, scores: np.ndarray, threshold: float = 0.8) -> dict[str, float]:
@@ -418,40 +434,3 @@ def score(probability: np.ndarray, scores: np.ndarray, threshold: float = 0.8) -
         "Hamming loss": float(hamming_loss(true, said)),
         "ARI": float(np.nan_to_num(chosen).mean()),
     }
-
-
-class _Descriptions:
-    """Data sets as the set network sees them: descriptors, made once."""
-
-    def __init__(self, datasets: Sequence, settings: ClustRecNet):
-        jobs = (delayed(_describe)(datasets, i, settings.ordered) for i in range(len(datasets)))
-        found = Parallel(n_jobs=settings.n_jobs, return_as="generator")(jobs)
-        shown = tqdm(found, total=len(datasets), unit="table", disable=not settings.verbose)
-        self.parts = [torch.from_numpy(np.stack(part)) for part in zip(*shown, strict=True)]
-
-    def batch(self, rows: Tensor, device) -> list[Tensor]:
-        """Return inputs of shape (n_models, batch, ...)."""
-        self.parts = [part.to(device) for part in self.parts]
-        return [part[rows] for part in self.parts]
-
-
-class _Images:
-    """Data sets as the published network sees them, made for each batch anew."""
-
-    def __init__(self, datasets: Sequence, settings: ClustRecNet):
-        self.datasets = datasets
-        self.ordered = settings.ordered
-
-    def batch(self, rows: Tensor, device) -> list[Tensor]:
-        """Return images of shape (n_models, batch, 2000, 50)."""
-        rows = rows.cpu()
-        seen = {i: self._table(i) for i in rows.unique().tolist()}
-        stacked = [images([seen[i] for i in model]) for model in rows.tolist()]
-        return [torch.stack(stacked).to(device)]
-
-    def _table(self, i: int) -> np.ndarray:
-        return descriptors.sample(np.asarray(self.datasets[i]), ordered=self.ordered).Z
-
-
-def _describe(datasets: Sequence, i: int, ordered: bool):
-    return descriptors.describe(descriptors.sample(np.asarray(datasets[i]), ordered=ordered))

@@ -5,9 +5,6 @@ cross-validation train as one stack. Convolutions see the models as groups of ch
 sees them as heads.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -202,23 +199,3 @@ NETWORKS = {
     "no attention": lambda n, streams: ImageNetwork(n, streams, attention=False),
     "plain cnn": lambda n, streams: ImageNetwork(n, streams, residual=False, attention=False),
 }
-
-
-def images(tables: Sequence[np.ndarray]) -> Tensor:
-    """Put tables in the middle of images of zeros.
-
-    Parameters
-    ----------
-    tables : sequence of ndarray of shape (n_rows, n_columns)
-        At most 2,000 by 50.
-
-    Returns
-    -------
-    Tensor of shape (n_tables, 2000, 50), float32
-    """
-    out = torch.zeros(len(tables), MAX_ROWS, MAX_COLUMNS)
-    for image, table in zip(out, tables, strict=True):
-        top, left = (MAX_ROWS - len(table)) // 2, (MAX_COLUMNS - table.shape[1]) // 2
-        rows, columns = slice(top, top + len(table)), slice(left, left + table.shape[1])
-        image[rows, columns] = torch.from_numpy(table)
-    return out

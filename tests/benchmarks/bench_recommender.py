@@ -5,9 +5,8 @@ Targets on two cores: fast labelling at 1,000 x 10 at least 3 times the throughp
 times faster than 3.66 s, and than one that forms the attention matrix; a recommendation for a table
 of 10,000 x 30 in under 2 s; training on 34,000 data sets in under 4 GiB.
 
-    python tests/benchmarks/bench_recommender.py [--agreement N] [--memory N]
+    python tests/benchmarks/bench_recommender.py [--memory N]
 
-`--agreement N` also labels N data sets both ways and says how many labels (ARI > 0.8) agree;
 `--memory N` makes the inputs of N data sets on the fly and trains on them for one epoch.
 """
 
@@ -22,8 +21,7 @@ from timing import fastest, prepare
 from whycluster import ClustRecNet
 from whycluster.algorithms import ALGORITHMS, NAMES, THOROUGH, reach
 from whycluster.generation import DataSets, generate, manifest
-from whycluster.labelling import label, wide
-from whycluster.recommender import _Images
+from whycluster.recommender_inputs import Images
 from whycluster.recommender_networks import NETWORKS, StackedAttention
 from whycluster.streams import Streams
 
@@ -90,22 +88,12 @@ def recommendation() -> None:
     print(f"recommendation for 10,000 x 30: {seconds:.2f} s (target 2 s)\n")
 
 
-def agreement(n_datasets: int) -> None:
-    """Print how many labels agree between fast and plain labelling."""
-    table = manifest(n_datasets, 77)
-    fast, plain = (label(table, algorithms=a, verbose=1) for a in (ALGORITHMS, THOROUGH))
-    same = (wide(fast) > 0.8) == (wide(plain) > 0.8)
-    ratio = plain["seconds"].sum() / fast["seconds"].sum()
-    print(f"{n_datasets} data sets: {same.to_numpy().mean():.2%} of labels agree (target 97 %),")
-    print(f"all ten for {same.all(axis=1).mean():.1%} of data sets; ratio of times {ratio:.1f}\n")
-
-
 def memory(n_datasets: int) -> None:
     """Print the peak memory of one epoch on many data sets that are never all in memory."""
     datasets = DataSets(manifest(n_datasets))
     scores = np.random.default_rng(0).uniform(size=(n_datasets, len(NAMES)))
     ClustRecNet(n_folds=2, max_epochs=1, verbose=1, random_state=0).fit(datasets, scores)
-    source = _Images(datasets, ClustRecNet())
+    source = Images(datasets)
     for rows in torch.arange(n_datasets).split(BATCH)[:20]:
         source.batch(rows[None], "cpu")
     unit = 2**30 if sys.platform == "darwin" else 2**20
@@ -116,15 +104,12 @@ def memory(n_datasets: int) -> None:
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--agreement", type=int, default=0, metavar="N")
     parser.add_argument("--memory", type=int, default=0, metavar="N")
     options = parser.parse_args()
     prepare()
     labelling()
     training_step()
     recommendation()
-    if options.agreement:
-        agreement(options.agreement)
     if options.memory:
         memory(options.memory)
 
