@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from whycluster import additive
-from whycluster.additive import StackedShapes, entmax15
 from whycluster.modules import take
+from whycluster.neurcam import additive
+from whycluster.neurcam.additive import StackedShapes, entmax15
 from whycluster.streams import Streams
 
 

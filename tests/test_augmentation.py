@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from whycluster import augmentation
-from whycluster.augmentation import EPSILON, KINDS, augment, draw
+from whycluster.imn import augmentation
+from whycluster.imn.augmentation import EPSILON, KINDS, augment, draw
 from whycluster.streams import Streams
 
 SEEDS = [3, 1, 2]

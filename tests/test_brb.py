@@ -8,11 +8,12 @@ from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 from torch import nn
 
-from whycluster import BRB, reclustering
-from whycluster.brb import as_brb, soft_reset
+from whycluster import BRB
 from whycluster.distances import nearest_centre
+from whycluster.embedded import reclustering
+from whycluster.embedded.brb import as_brb, soft_reset
+from whycluster.embedded.reclustering import draw_rows, recluster, seed_apart
 from whycluster.modules import StackedAutoencoder
-from whycluster.reclustering import draw_rows, recluster, seed_apart
 from whycluster.streams import Streams
 
 SEEDS = [3, 4]

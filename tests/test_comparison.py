@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from whycluster.comparison import paired_difference, rank_agreement, rank_shifts
+from whycluster.imn.comparison import paired_difference, rank_agreement, rank_shifts
 
 RNG = np.random.default_rng(0)
 IMPORTANCE = np.array([5.0, 4, 3, 2, 1, 0.5])

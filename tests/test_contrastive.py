@@ -9,11 +9,12 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from whycluster import BRB, contrastive, embedded, losses
-from whycluster.contrastive import ContrastiveClustering, _Head, _image_shape, _sharpness
+from whycluster import BRB, losses
+from whycluster.embedded import contrastive, phases
+from whycluster.embedded.contrastive import ContrastiveClustering, _Head, _image_shape, _sharpness
+from whycluster.embedded.views import Views
 from whycluster.metrics import clustering_accuracy
 from whycluster.streams import Streams
-from whycluster.views import Views
 
 METHODS = ("dec", "idec", "dcn")
 NET = dict(width=4, hidden_layers=(16,), n_latent=8, projection_units=16, device="cpu", n_init=2)
@@ -218,7 +219,7 @@ class TestClustering:
 
     def test_interventions_happen_when_they_are_due(self, X, method, monkeypatch):
         seen = []
-        monkeypatch.setattr(embedded, "soft_reset", lambda *args: seen.append(args[2].alpha))
+        monkeypatch.setattr(phases, "soft_reset", lambda *args: seen.append(args[2].alpha))
         brb = BRB(interval=3, alpha=0.7)
         model = ContrastiveClustering(3, method=method, **TINY, brb=brb).fit(X)
         assert seen == [0.7]

@@ -10,10 +10,12 @@ import torch
 from scipy.stats import multivariate_normal
 from sklearn.datasets import make_blobs
 
-from whycluster import BRB, DCN, DEC, IDEC, embedded, losses
-from whycluster.centroids import GaussianCentres, RunningMeans, StudentCentres
+from whycluster import BRB, DCN, DEC, IDEC, losses
+from whycluster.embedded import phases
+from whycluster.embedded.centroids import GaussianCentres, RunningMeans, StudentCentres
+from whycluster.embedded.phases import Phases
+from whycluster.embedded.reclustering import Clusters, recluster
 from whycluster.metrics import clustering_accuracy
-from whycluster.reclustering import Clusters, recluster
 from whycluster.streams import Streams
 
 METHODS = [DEC, IDEC, DCN]
@@ -197,8 +199,8 @@ class TestLosses:
 class TestInterventions:
     def test_they_happen_when_they_are_due(self, X, method, monkeypatch):
         seen = []
-        monkeypatch.setattr(embedded, "soft_reset", lambda *args: seen.append("reset"))
-        monkeypatch.setattr(embedded._Phases, "place", lambda *args: seen.append(args[1]))
+        monkeypatch.setattr(phases, "soft_reset", lambda *args: seen.append("reset"))
+        monkeypatch.setattr(Phases, "place", lambda *args: seen.append(args[1]))
         model = method(3, **TINY | {"max_epochs": 7}, brb=BRB(interval=3)).fit(X)
         assert seen == ["k-means", "reset", "k-means", "reset", "k-means"]
         assert model.interventions_.tolist() == [3, 6]
@@ -216,8 +218,8 @@ class TestInterventions:
         self, X, brb, expected, monkeypatch
     ):
         seen = []
-        monkeypatch.setattr(embedded, "soft_reset", lambda *args: seen.append("reset"))
-        monkeypatch.setattr(embedded._Phases, "place", lambda *args: seen.append(args[1]))
+        monkeypatch.setattr(phases, "soft_reset", lambda *args: seen.append("reset"))
+        monkeypatch.setattr(Phases, "place", lambda *args: seen.append(args[1]))
         monkeypatch.setattr(StudentCentres, "forget", lambda *args: seen.append("forget"))
         DEC(3, **TINY | {"max_epochs": 3}, brb=brb).fit(X)
         assert seen[1:] == expected
@@ -325,7 +327,7 @@ class TestCheckpoint:
         def killed(*_):
             raise Killed
 
-        monkeypatch.setattr(embedded._Phases, "pretrain", killed)
+        monkeypatch.setattr(Phases, "pretrain", killed)
         for method in METHODS:
             model = method(3, **TINY, checkpoint=tmp_path).fit(X)
             np.testing.assert_array_equal(model.embedding_, expected[method])

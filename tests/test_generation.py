@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from whycluster import generation
-from whycluster.generation import DataSets, generate, manifest, overlaps
+from whycluster.recommender import generation
+from whycluster.recommender.generation import DataSets, generate, manifest, overlaps
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from whycluster.gower import GowerSpace, gower_distances
-from whycluster.gower_columns import GowerColumn
+from whycluster.gower.columns import GowerColumn
 
 SIZES = ["small", "medium", "large", "huge"]
 
@@ -73,7 +73,7 @@ class TestAgainstBruteForce:
     @pytest.mark.parametrize("n_others", [None, 40, 23])  # 40: as many rows as X, other rows
     @pytest.mark.parametrize("many", [64, 2])  # levels from which on codes are compared
     def test_equal_to_the_loop(self, missing, weights, n_others, many, monkeypatch):
-        monkeypatch.setattr("whycluster.gower.MANY_LEVELS", many)
+        monkeypatch.setattr("whycluster.gower.distances.MANY_LEVELS", many)
         X = mixed(40, missing=missing)
         Y = None if n_others is None else mixed(n_others, seed=1, missing=missing)
         found = gower_distances(X, Y, weights)
@@ -89,7 +89,7 @@ class TestAgainstBruteForce:
     def test_chunks_do_not_matter(self, chunk, monkeypatch):
         X, Y = mixed(50, missing=0.2), mixed(20, seed=1, missing=0.2)
         whole, alone = gower_distances(X, Y), gower_distances(X)
-        monkeypatch.setattr("whycluster.gower.ROWS_AT_ONCE", chunk)
+        monkeypatch.setattr("whycluster.gower.distances.ROWS_AT_ONCE", chunk)
         np.testing.assert_allclose(gower_distances(X, Y), whole, rtol=0, atol=1e-7)
         np.testing.assert_allclose(gower_distances(X), alone, rtol=0, atol=1e-7)
 
@@ -100,7 +100,7 @@ class TestAgainstBruteForce:
 
     @pytest.mark.parametrize("weights", [None, np.arange(1, 10) / 7])
     def test_symmetric_with_a_zero_diagonal_and_within_one(self, weights, monkeypatch):
-        monkeypatch.setattr("whycluster.gower.ROWS_AT_ONCE", 77)
+        monkeypatch.setattr("whycluster.gower.distances.ROWS_AT_ONCE", 77)
         D = gower_distances(mixed(200, missing=0.1), weights=weights, dtype=np.float64)
         np.testing.assert_array_equal(D, D.T)
         np.testing.assert_array_equal(np.diag(D), 0)
@@ -336,7 +336,7 @@ class TestMemory:
             return block
 
         monkeypatch.setattr("torch.cdist", spy)
-        monkeypatch.setattr("whycluster.gower.CHUNK", 2**12)
+        monkeypatch.setattr("whycluster.gower.distances.CHUNK", 2**12)
         gower_distances(mixed(150))
         assert max(sizes) <= 2**12
         assert len(sizes) > 1

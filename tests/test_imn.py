@@ -8,13 +8,8 @@ from sklearn.datasets import load_breast_cancer, make_classification
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from whycluster import (
-    IMNClassifier,
-    IMNRegressor,
-    TabResNetClassifier,
-    TabResNetRegressor,
-    imn,
-)
+from whycluster import IMNClassifier, IMNRegressor, TabResNetClassifier, TabResNetRegressor
+from whycluster.imn import training
 from whycluster.streams import Streams
 
 SMALL = dict(hidden_units=16, n_blocks=1, max_epochs=12, warmup_epochs=1, device="cpu")
@@ -254,7 +249,7 @@ class TestStack:
 class TestSchedule:
     @pytest.mark.parametrize("n_epochs", range(4, 40))
     def test_cycles_fill_the_epochs_after_the_warm_up(self, n_epochs):
-        ends = imn.cycle_ends(n_epochs, 1, 3, 2)
+        ends = training.cycle_ends(n_epochs, 1, 3, 2)
         assert ends[-1] == n_epochs
         assert (np.diff([1, *ends]) >= 1).all()
 
@@ -265,10 +260,10 @@ class TestSchedule:
         )
         task = model._validate(X, y, [np.arange(20)])
         streams = Streams([0])
-        training = imn._Training(model, model._build(streams), task, streams)
-        rates = np.array([training._rate(epoch / 75) for epoch in range(75)])
+        plan = training.Training(model, model._build(streams), task, streams)
+        rates = np.array([plan._rate(epoch / 75) for epoch in range(75)])
         np.testing.assert_allclose(rates[:5], [0.1, 0.3, 0.5, 0.7, 0.9])
-        assert training.ends == [15, 35, 75]
+        assert plan.ends == [15, 35, 75]
         assert (rates[[14, 34, 74]] < 0.03).all()
         assert (rates[[5, 15, 35]] > 0.97).all()
 

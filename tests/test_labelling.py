@@ -17,10 +17,10 @@ from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 
-from whycluster import labelling
-from whycluster.algorithms import ALGORITHMS, NAMES, _optics, knee, order_rows, reach
-from whycluster.generation import generate, manifest
-from whycluster.labelling import label, wide
+from whycluster.recommender import labelling
+from whycluster.recommender.algorithms import ALGORITHMS, NAMES, _optics, knee, order_rows, reach
+from whycluster.recommender.generation import generate, manifest
+from whycluster.recommender.labelling import label, wide
 
 FEW = {name: ALGORITHMS[name] for name in ("k-means", "DBSCAN")}
 
@@ -173,8 +173,8 @@ def _count_calls(monkeypatch):
 
 KILLED = """
 import sys
-from whycluster.generation import manifest
-from whycluster.labelling import label
+from whycluster.recommender.generation import manifest
+from whycluster.recommender.labelling import label
 label(manifest(200), sys.argv[1], save_every=0)
 """
 

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from whycluster import NeurCAM, additive, neurcam
+from whycluster import NeurCAM
 from whycluster.distances import fast_squared_distances
 from whycluster.losses import fuzzy_clustering_loss
 from whycluster.metrics import clustering_accuracy
+from whycluster.neurcam import additive, estimator, training
 
 NAMES = [f"noise_{i}" for i in range(10)]
 NAMES[2:2], NAMES[6:6], NAMES[11:11] = ["left"], ["right"], ["high"]
@@ -226,17 +227,17 @@ class TestObjective:
 
     def test_pairs_are_annealed_first(self, X, monkeypatch):
         seen = []
-        real = neurcam._Network.logits
+        real = training.Network.logits
 
         def spy(self, x, temperatures):
             seen.append(temperatures)
             return real(self, x, temperatures)
 
-        monkeypatch.setattr(neurcam._Network, "logits", spy)
+        monkeypatch.setattr(training.Network, "logits", spy)
         NeurCAM(4, n_pairs=2, **TINY | {"batch_size": 200}).fit(X)
         phases = list(dict.fromkeys(seen))
-        assert phases[:2] == [(1.0, 1.0), (1.0, neurcam._COLDEST ** (1 / 4))]
-        assert phases[4:6] == [(1.0, 0.0), (neurcam._COLDEST ** (1 / 4), 0.0)]
+        assert phases[:2] == [(1.0, 1.0), (1.0, training.COLDEST ** (1 / 4))]
+        assert phases[4:6] == [(1.0, 0.0), (training.COLDEST ** (1 / 4), 0.0)]
         assert phases[-1] == (0.0, 0.0)
 
 
@@ -281,11 +282,11 @@ def test_a_fit_that_was_cut_off_resumes(X, tmp_path, monkeypatch, phase):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(neurcam._Stages, phase, killed)
+        patch.setattr(training.Stages, phase, killed)
         with pytest.raises(Killed):
             model.set_params(checkpoint=tmp_path).fit(X)
     with monkeypatch.context() as patch:
-        patch.setattr(neurcam._Stages, "start", killed)
+        patch.setattr(training.Stages, "start", killed)
         assert_equal_fits(model.fit(X), expected)
 
 
@@ -303,10 +304,10 @@ class TestPrediction:
         model, rows = paired
         expected = model.transform(rows)
         sizes = []
-        real = neurcam._Network.forward
-        monkeypatch.setattr(neurcam, "ROWS_AT_ONCE", 7)
+        real = training.Network.forward
+        monkeypatch.setattr(estimator, "ROWS_AT_ONCE", 7)
         monkeypatch.setattr(
-            neurcam._Network, "forward", lambda self, x: sizes.append(x.shape[1]) or real(self, x)
+            training.Network, "forward", lambda self, x: sizes.append(x.shape[1]) or real(self, x)
         )
         assert capsys.readouterr().err == ""
         model.set_params(verbose=1)

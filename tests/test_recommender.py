@@ -10,14 +10,14 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
-from whycluster import ClustRecNet, descriptors, pretrained, selection
-from whycluster.algorithms import ALGORITHMS, NAMES
-from whycluster.generation import DataSets
-from whycluster.labelling import wide
-from whycluster.pretrained import __main__ as making
-from whycluster.recommender import PUBLISHED, score
-from whycluster.recommender_inputs import Images, images
-from whycluster.recommender_networks import NETWORKS, ImageNetwork, StackedAttention
+from whycluster import ClustRecNet
+from whycluster.recommender import PUBLISHED, descriptors, pretrained, score, selection
+from whycluster.recommender.algorithms import ALGORITHMS, NAMES
+from whycluster.recommender.generation import DataSets
+from whycluster.recommender.inputs import Images, images
+from whycluster.recommender.labelling import wide
+from whycluster.recommender.networks import NETWORKS, ImageNetwork, StackedAttention
+from whycluster.recommender.pretrained import __main__ as making
 from whycluster.streams import Streams
 
 IMAGE_NETWORKS = [name for name in NETWORKS if name != "set"]

@@ -6,9 +6,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from whycluster import BRB
-from whycluster.brb import soft_reset
+from whycluster.embedded.brb import soft_reset
+from whycluster.embedded.resnet import (
+    ImageBatchNorm,
+    ResidualBlock,
+    StackedConvolution,
+    StackedResNet18,
+)
 from whycluster.modules import set_statistics, take
-from whycluster.resnet import ImageBatchNorm, ResidualBlock, StackedConvolution, StackedResNet18
 from whycluster.streams import Streams
 
 SHAPE = (3, 8, 8)

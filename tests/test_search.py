@@ -5,8 +5,8 @@ import pytest
 from sklearn.datasets import make_classification
 
 from whycluster import IMNClassifier, IMNRegressor, TabResNetClassifier
-from whycluster import search as search_module
-from whycluster.search import SPACE, search
+from whycluster.imn import search as search_module
+from whycluster.imn.search import SPACE, search
 
 MODEL = IMNClassifier(hidden_units=8, n_blocks=0, max_epochs=6, warmup_epochs=1, device="cpu")
 RANGES = {"max_epochs": (5, 8), "learning_rate": (1e-3, 1e-1, "log"), "batch_size": [32, 64]}

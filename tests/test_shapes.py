@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from whycluster import shapes
-from whycluster.shapes import Terms
+from whycluster.neurcam import shapes
+from whycluster.neurcam.shapes import Terms
 
 RNG = np.random.default_rng(0)
 

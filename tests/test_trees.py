@@ -12,8 +12,10 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.preprocessing import StandardScaler
 
-from whycluster import SoftClusteringTree, TAOClusteringTree, metrics, tree_reading, trees
+from whycluster import SoftClusteringTree, TAOClusteringTree, metrics
 from whycluster.streams import Streams
+from whycluster.trees import reading, tao
+from whycluster.trees import soft as soft_trees
 
 SOFT = SoftClusteringTree(
     4, depth=3, max_epochs=60, batch_size=128, learning_rate=0.05, random_state=1, device="cpu"
@@ -143,7 +145,7 @@ def _follow(X, rule):
 class TestSoft:
     def test_a_soft_path_is_the_product_of_its_answers(self):
         right = np.array([[0.25, 0.5, 0.1]])
-        leaves = tree_reading.reach_nodes(right)[-1]
+        leaves = reading.reach_nodes(right)[-1]
         np.testing.assert_allclose(leaves, [[0.375, 0.375, 0.225, 0.025]], rtol=1e-6)
 
     def test_network_and_reading_agree(self, planted):
@@ -168,18 +170,18 @@ class TestSoft:
         np.testing.assert_allclose(tree._answer(np.array(X, np.float32)), expected, atol=1e-5)
 
     def test_imbalance_is_zero_for_halves_and_known_by_hand(self):
-        assert trees.imbalance(torch.full((2, 4, 3), 0.5)).abs().max() < 1e-6
+        assert soft_trees.imbalance(torch.full((2, 4, 3), 0.5)).abs().max() < 1e-6
         # all rows: first question 1/4 no; below it, halves
         right = torch.tensor([0.25, 0.5, 0.5]).expand(1, 6, 3)
         expected = -0.5 * np.log(4 * 0.25 * 0.75)
-        assert trees.imbalance(right).item() == pytest.approx(expected, rel=1e-5)
+        assert soft_trees.imbalance(right).item() == pytest.approx(expected, rel=1e-5)
 
     def test_imbalance_weighs_rows_by_how_surely_they_come(self):
         right = torch.zeros(1, 4, 3)
         right[0, :2, 0] = 1  # two rows go to the second question, which halves them
         right[0, 0, 2] = 1
         right[0, 2, 1] = 1  # so does the first with the other two
-        assert trees.imbalance(right).item() == pytest.approx(0, abs=1e-5)
+        assert soft_trees.imbalance(right).item() == pytest.approx(0, abs=1e-5)
 
     def test_the_balance_penalty_keeps_branches_in_use(self, planted):
         X, _ = planted
@@ -188,11 +190,11 @@ class TestSoft:
         for balance in (SOFT.balance, 0.0):
             soft = clone(SOFT).set_params(depth=4, max_epochs=30, balance=balance)
             answers = np.stack([m._answer(rows) for m in soft.fit_seeds(X, range(8))])
-            uneven.append(trees.imbalance(torch.as_tensor(answers)).mean().item())
+            uneven.append(soft_trees.imbalance(torch.as_tensor(answers)).mean().item())
         assert uneven[0] < 0.7 * uneven[1]
 
     def test_gradients_of_the_network_match_finite_differences(self):
-        network = trees._SoftTree(3, 2, 2, 3, 2.0, Streams([0])).double()
+        network = soft_trees._SoftTree(3, 2, 2, 3, 2.0, Streams([0])).double()
         x = torch.randn(1, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
         def membership(selection, threshold, leaves):
@@ -220,7 +222,7 @@ class TestSoft:
         def fail(*_):
             raise AssertionError("trained again")
 
-        monkeypatch.setattr(trees._Stages, "_train", fail)
+        monkeypatch.setattr(soft_trees._Stages, "_train", fail)
         np.testing.assert_array_equal(clone(model).fit(X).labels_, whole)
 
 
@@ -250,7 +252,7 @@ class TestTAO:
         rng = np.random.default_rng(0)
         X = rng.integers(0, 4, (60, 3)).astype(np.float32)  # many ties
         gain, node = rng.normal(size=60), rng.integers(0, 3, 60)
-        found = trees._Splits(X).best(gain, node, 3)
+        found = tao._Splits(X).best(gain, node, 3)
         for i in range(3):
             rows, own = X[node == i], gain[node == i]
             thresholds = (-np.inf, 0.5, 1.5, 2.5, np.inf)
@@ -260,7 +262,7 @@ class TestTAO:
             assert said == pytest.approx(found[2][i])
 
     def test_a_node_without_rows_asks_nothing(self):
-        feature, threshold, value = trees._Splits(np.zeros((2, 1), np.float32)).best(
+        feature, threshold, value = tao._Splits(np.zeros((2, 1), np.float32)).best(
             np.array([1.0, 2.0]), np.array([1, 1]), 3
         )
         assert np.isposinf(threshold).all()
@@ -269,29 +271,29 @@ class TestTAO:
 
     def test_a_bad_tree_is_improved_until_no_single_change_helps(self, iris):
         X = iris.to_numpy(np.float32)
-        cost = trees._squared_distances(X, X[[0, 60, 120]])
+        cost = tao._squared_distances(X, X[[0, 60, 120]])
         rng = np.random.default_rng(0)
-        hard = trees._HardTree(
+        hard = tao._HardTree(
             rng.integers(0, 4, 3), rng.normal(size=3).astype(np.float32), rng.integers(0, 3, 4)
         )
         rows = np.arange(len(X))
         costs = [cost[rows, hard.assign(X)].sum()]
         for _ in range(10):
-            hard.improve(trees._Splits(X), cost)
+            hard.improve(tao._Splits(X), cost)
             costs.append(cost[rows, hard.assign(X)].sum())
         assert (np.diff(costs) <= 1e-6 * costs[0]).all()
         assert costs[-1] < 0.7 * costs[0]
         for i, j in itertools.product(range(3), range(4)):
             for threshold in np.unique(X[:, j]):
-                other = trees._HardTree(hard.feature.copy(), hard.threshold.copy(), hard.leaf)
+                other = tao._HardTree(hard.feature.copy(), hard.threshold.copy(), hard.leaf)
                 other.feature[i], other.threshold[i] = j, threshold
                 assert cost[rows, other.assign(X)].sum() >= costs[-1] * (1 - 1e-6)
 
     def test_thresholds_part_neighbouring_numbers(self):
         low = np.float32(1)
         high = np.nextafter(low, np.float32(2))
-        assert low <= trees._between(low, high) < high
-        assert trees._between(np.float32(0), np.float32(1)) == 0.5
+        assert low <= tao._between(low, high) < high
+        assert tao._between(np.float32(0), np.float32(1)) == 0.5
 
     def test_neighbouring_leaves_of_one_cluster_are_read_as_one(self, iris):
         tree = TAOClusteringTree(3, depth=3, random_state=0).fit(iris)
@@ -302,7 +304,7 @@ class TestTAO:
 
     def test_a_million_answers_are_given_in_parts(self, iris, monkeypatch):
         tree = TAOClusteringTree(3, depth=3, random_state=0).fit(iris)
-        monkeypatch.setattr(tree_reading, "ROWS_AT_ONCE", 7)
+        monkeypatch.setattr(reading, "ROWS_AT_ONCE", 7)
         seen = []
         answer = tree._answer
         counting = types.MethodType(lambda _, X: seen.append(len(X)) or answer(X), tree)

@@ -6,18 +6,18 @@ __version__ = "0.1.0"
 
 # Loaded on first use: `python -m whycluster.datasets` and the runner need no torch.
 _PUBLIC = {
-    "BRB": "whycluster.brb",
+    "BRB": "whycluster.embedded",
     "ClustRecNet": "whycluster.recommender",
-    "ContrastiveClustering": "whycluster.contrastive",
+    "ContrastiveClustering": "whycluster.embedded",
     "DCN": "whycluster.embedded",
     "DEC": "whycluster.embedded",
     "SoftClusteringTree": "whycluster.trees",
     "TAOClusteringTree": "whycluster.trees",
     "Explanation": "whycluster.explanation",
-    "GowerClustering": "whycluster.gower_clustering",
+    "GowerClustering": "whycluster.gower",
     "IDC": "whycluster.idc",
     "IDEC": "whycluster.embedded",
-    "ClusterwiseIMN": "whycluster.clusterwise",
+    "ClusterwiseIMN": "whycluster.imn",
     "IMNClassifier": "whycluster.imn",
     "IMNRegressor": "whycluster.imn",
     "TabResNetClassifier": "whycluster.imn",

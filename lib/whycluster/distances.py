@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 
@@ -36,6 +37,12 @@ class Represented(NamedTuple):
     def scaled(self) -> np.ndarray:
         """Return the representation without its mean and in this unit, float32."""
         return ((self.representation - self.offset) / self.scale).astype(np.float32)
+
+
+def first_centres(rows: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    """Return the centres of mini-batch k-means, float32 of shape (n_clusters, n_features)."""
+    kmeans = MiniBatchKMeans(n_clusters, n_init=3, random_state=seed)
+    return kmeans.fit(rows).cluster_centers_.astype(np.float32)
 
 
 def fast_squared_distances(x: Tensor, centres: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from whycluster.attribution import attribute
 from whycluster.explanation import Explanation
+from whycluster.gower.partition import by_size
 from whycluster.idc import IDC
 from whycluster.metrics import match_clusters, silhouette
 from whycluster.neurcam import NeurCAM
-from whycluster.partition import by_size
 from whycluster.validation import check_n_clusters
 
 SILHOUETTE_BANDS = (

@@ -23,8 +23,8 @@ import torch
 from timing import fastest, large_product, large_product_gflop, prepare
 
 from whycluster import DCN, DEC, IDEC, datasets
-from whycluster.embedded import _Phases, _Watch
-from whycluster.reclustering import Clusters
+from whycluster.embedded.phases import Phases, Watch
+from whycluster.embedded.reclustering import Clusters
 from whycluster.streams import Streams
 from whycluster.training import train
 
@@ -70,7 +70,7 @@ def our_epoch(name: str, X: np.ndarray, n_models: int):
     model.n_features_in_ = X.shape[1]
     streams = Streams(range(n_models))
     network = model._build(streams)
-    phases = _Phases(model, network, torch.from_numpy(X), streams)
+    phases = Phases(model, network, torch.from_numpy(X), streams)
     if name == "pre-training":
         return lambda: phases.pretrain(None)
     network.clusters.place(Clusters(torch.randn(n_models, 10, 10)))
@@ -84,7 +84,7 @@ def clustering_epoch(model, phases):
     labels = torch.zeros(len(phases.streams), len(phases.data), dtype=torch.int64)
 
     def epoch():
-        watch = _Watch(labels, network.clusters, None)
+        watch = Watch(labels, network.clusters, None)
         epochs = phases.interrupted(optimizer)
         train(phases.step(watch), optimizer, epochs, 1, on_epoch=watch.closing(None))
 

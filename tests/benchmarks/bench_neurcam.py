@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from timing import fastest, large_product, large_product_gflop, prepare
 
-from whycluster import additive
 from whycluster.distances import Represented
-from whycluster.neurcam import NeurCAM, _Stages
+from whycluster.neurcam import NeurCAM, additive
+from whycluster.neurcam.training import Stages
 from whycluster.streams import Streams
 from whycluster.training import matmul_precision
 
@@ -54,7 +54,7 @@ def build_step(
     X = (torch.rand(BATCH, n_features).numpy() if X is None else X).astype(np.float32)
     model.n_features_in_ = n_features
     streams = Streams(range(n_models))
-    stages = _Stages(model, model._build(streams, n_features), Represented(X, X), streams)
+    stages = Stages(model, model._build(streams, n_features), Represented(X, X), streams)
     rows = torch.arange(BATCH).expand(n_models, -1)
     optimizer = stages._adam()
 

@@ -19,10 +19,10 @@ import torch
 from timing import fastest, prepare
 
 from whycluster import ClustRecNet
-from whycluster.algorithms import ALGORITHMS, NAMES, THOROUGH, reach
-from whycluster.generation import DataSets, generate, manifest
-from whycluster.recommender_inputs import Images
-from whycluster.recommender_networks import NETWORKS, StackedAttention
+from whycluster.recommender.algorithms import ALGORITHMS, NAMES, THOROUGH, reach
+from whycluster.recommender.generation import DataSets, generate, manifest
+from whycluster.recommender.inputs import Images
+from whycluster.recommender.networks import NETWORKS, StackedAttention
 from whycluster.streams import Streams
 
 BATCH = 32

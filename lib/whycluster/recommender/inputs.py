@@ -1,0 +1,108 @@
+"""What the networks of ClustRecNet are shown of tables: descriptions, or images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from torch import Tensor
+from torch.utils.data import Subset
+from tqdm.auto import tqdm
+
+from whycluster.recommender import descriptors
+from whycluster.recommender.descriptors import MAX_COLUMNS, MAX_ROWS
+
+
+class Descriptions:
+    """Tables as the set network sees them: descriptors, made once.
+
+    Parameters
+    ----------
+    parts : sequence of Tensor of shape (n_tables, ...)
+        What `descriptors.describe` returns, stacked.
+    """
+
+    def __init__(self, parts: Sequence[Tensor]):
+        self.parts = list(parts)
+
+    @classmethod
+    def of(
+        cls, tables: Sequence, *, ordered: bool = True, n_jobs: int = 1, verbose: int = 0
+    ) -> "Descriptions":
+        """Describe tables, in `n_jobs` processes."""
+        jobs = (delayed(_describe)(tables, i, ordered) for i in range(len(tables)))
+        found = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+        shown = tqdm(found, total=len(tables), unit="table", disable=not verbose)
+        return cls([torch.from_numpy(np.stack(part)) for part in zip(*shown, strict=True)])
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, places: slice) -> "Descriptions":
+        return Descriptions([part[places] for part in self.parts])
+
+    def batch(self, rows: Tensor, device) -> list[Tensor]:
+        """Return inputs of shape (n_models, batch, ...)."""
+        self.parts = [part.to(device) for part in self.parts]
+        return [part[rows] for part in self.parts]
+
+
+class Images:
+    """Tables as the published network sees them, made for each batch anew.
+
+    Parameters
+    ----------
+    tables : sequence of array-like of shape (n_samples, n_features), or of `descriptors.Sample`
+    ordered : bool, default=True
+        Whether rows and columns are put in `descriptors.canonical` order.
+    """
+
+    def __init__(self, tables: Sequence, *, ordered: bool = True):
+        self.tables = tables
+        self.ordered = ordered
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def __getitem__(self, places: slice) -> "Images":
+        return Images(Subset(self.tables, range(len(self))[places]), ordered=self.ordered)
+
+    def batch(self, rows: Tensor, device) -> list[Tensor]:
+        """Return images of shape (n_models, batch, 2000, 50)."""
+        rows = rows.cpu()
+        seen = {i: self._table(i) for i in rows.unique().tolist()}
+        stacked = [images([seen[i] for i in model]) for model in rows.tolist()]
+        return [torch.stack(stacked).to(device)]
+
+    def _table(self, i: int) -> np.ndarray:
+        return _sample(self.tables[i], self.ordered).Z
+
+
+def images(tables: Sequence[np.ndarray]) -> Tensor:
+    """Put tables in the middle of images of zeros.
+
+    Parameters
+    ----------
+    tables : sequence of ndarray of shape (n_rows, n_columns)
+        At most 2,000 by 50.
+
+    Returns
+    -------
+    Tensor of shape (n_tables, 2000, 50), float32
+    """
+    out = torch.zeros(len(tables), MAX_ROWS, MAX_COLUMNS)
+    for image, table in zip(out, tables, strict=True):
+        top, left = (MAX_ROWS - len(table)) // 2, (MAX_COLUMNS - table.shape[1]) // 2
+        rows, columns = slice(top, top + len(table)), slice(left, left + table.shape[1])
+        image[rows, columns] = torch.from_numpy(table)
+    return out
+
+
+def _describe(tables: Sequence, i: int, ordered: bool):
+    return descriptors.describe(_sample(tables[i], ordered))
+
+
+def _sample(table, ordered: bool) -> descriptors.Sample:
+    if isinstance(table, descriptors.Sample):
+        return table
+    return descriptors.sample(np.asarray(table), ordered=ordered)

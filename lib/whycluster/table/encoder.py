@@ -1,0 +1,283 @@
+"""A user's own table: from columns of all kinds to numbers whose names still mean something.
+
+`TableEncoder` decides what each column is, turns it into numbers, and reports what it did and why;
+every number it makes knows the column it came from, so that an explanation can be read, and added
+up, in the user's own words.
+
+Nothing is dropped, filled in or pooled without a line in `TableEncoder.report_`.
+"""
+
+import difflib
+import warnings
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from whycluster.explanation import Explanation
+from whycluster.table.columns import Column, Rules, TableError, clean, from_plain, study, to_plain
+from whycluster.table.reading import check_table
+from whycluster.wording import short
+
+
+class TableEncoder(TransformerMixin, BaseEstimator):
+    """Turn a table of mixed columns into numbers, and say what was done to every column.
+
+    A column is taken for what its values show: a *number* (also one stored as text, such as
+    "1,234" or " 5 "), an *ordered* category, a *date*, a *yes/no*, or a *category*. Left out, and
+    reported, are *identifiers* (another text in every row, or whole numbers that merely count the
+    rows), *free text*, *constant* and *all missing* columns.
+
+    Parameters
+    ----------
+    categories : tuple of str
+        Columns whose numbers are codes rather than amounts.
+    keep : tuple of str
+        Columns that are no identifiers, whatever they look like.
+    drop : tuple of str
+        Columns to leave out.
+    scale : {"standard", "robust"}, default="standard"
+        Numbers, ordered categories and dates lose their mean and are divided by their standard
+        deviation, or lose their median and are divided by 0.741 times the distance between the
+        quartiles, which outliers do not move and which estimates the same quantity.
+    missing_indicator : float in [0, 1], default=0.05
+        A number missing in more than this share of the rows adds a 0/1 feature `age (missing)`.
+        Whatever the share, the missing numbers themselves become the median.
+    max_levels : int, default=20
+        Levels of a category that keep a feature of their own, the most frequent first.
+    min_level_share : float in [0, 1], default=0.01
+        Levels in a smaller share of the rows (or in one row only) are pooled as `(other)`.
+
+    Attributes
+    ----------
+    report_ : DataFrame of shape (n_columns, 6)
+        column, type, missing %, distinct, features, what was done.
+    feature_names_out_ : list of str, length n_features
+        `age`, `age (missing)`, `colour = red`, `colour = (missing)`, `colour = (other)`.
+    source_ : ndarray of str, shape (n_features,)
+        The column that each feature was made from.
+    used_ : list of str, length n_used
+        The columns that are not left out, in the order of the table.
+
+    Notes
+    -----
+    Two random rows differ by a mean square of 2 in a standardised number, of at most 2 over all
+    levels of a category together, and of at most 0.5 in a 0/1 feature: no category outweighs a
+    number, and a yes/no counts for less.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"age": [31, 44, None, 58], "colour": ["red", "red", "blue", "blue"]})
+    >>> encoder = TableEncoder().fit(table)
+    >>> encoder.feature_names_out_
+    ['age', 'age (missing)', 'colour = blue', 'colour = red']
+    >>> encoder.source_.tolist()
+    ['age', 'age', 'colour', 'colour']
+    """
+
+    def __init__(
+        self,
+        *,
+        categories: tuple[str, ...] = (),
+        keep: tuple[str, ...] = (),
+        drop: tuple[str, ...] = (),
+        scale: str = "standard",
+        missing_indicator: float = 0.05,
+        max_levels: int = 20,
+        min_level_share: float = 0.01,
+    ):
+        self.categories = categories
+        self.keep = keep
+        self.drop = drop
+        self.scale = scale
+        self.missing_indicator = missing_indicator
+        self.max_levels = max_levels
+        self.min_level_share = min_level_share
+
+    def fit(self, table: pd.DataFrame, y=None):
+        """Decide what every column is.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_rows, n_columns)
+            At least two rows and two columns.
+        y : None
+            Ignored.
+
+        Raises
+        ------
+        TableError
+            If the table is too small, a column holds infinity or values that are neither numbers
+            nor text, all but a few values of a column are numbers, or no column is left to use.
+        """
+        table = check_table(table)
+        rules, roles = self._check_settings(list(table))
+        self._keep([study(table[name], rules, roles.get(name, "")) for name in table])
+        if not self.used_:
+            why = ", ".join(f"{short(c.name)!r} {c.type}" for c in self.columns_.values())
+            raise TableError(f"no column is left to cluster on: {short(why, 200)}")
+        self._check_feature_names()
+        return self
+
+    def transform(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Turn rows into numbers.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_rows, n_columns)
+            The columns of `fit`, in any order; those that were left out may be absent.
+
+        Returns
+        -------
+        DataFrame of shape (n_rows, n_features)
+            float64, no missing values, the index of `table`.
+
+        Raises
+        ------
+        TableError
+            If a used column is missing, a column was never seen, or a value is infinite or not of
+            its column's type.
+
+        Warns
+        -----
+        UserWarning
+            Counting the levels never seen in `fit` and the values missing from columns that were
+            complete in `fit`.
+        """
+        check_is_fitted(self)
+        self._check_columns(table)
+        blocks, notes = [], []
+        for name in self.used_:
+            block, note = self.columns_[name].encode(clean(table[name]))
+            blocks.append(block)
+            notes += [f"{short(name)!r}: {note}"] if note else []
+        n_empty = table[self.used_].isna().all(axis=1).sum()
+        if n_empty:
+            notes.append(f"{n_empty} rows without any value, placed at the medians")
+        if notes:
+            warnings.warn("; ".join(notes), UserWarning, stacklevel=2)
+        encoded = np.concatenate(blocks, axis=1)
+        return pd.DataFrame(encoded, columns=self.feature_names_out_, index=table.index)
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        """Return `feature_names_out_` as an array, as scikit-learn's transformers do."""
+        check_is_fitted(self)
+        return np.array(self.feature_names_out_, dtype=object)
+
+    def group_by_source(self, values):
+        """Add up what belongs to the features of one column.
+
+        Parameters
+        ----------
+        values : Explanation or array-like of shape (..., n_features)
+
+        Returns
+        -------
+        Explanation or ndarray of shape (..., n_used)
+            In the order of `used_`. Contributions, attributions and arrays are summed; of gates,
+            which say whether a feature is open, the largest counts.
+        """
+        check_is_fitted(self)
+        if not isinstance(values, Explanation):
+            return self._reduce(np.asarray(values, dtype=float), np.add)
+        reduce = np.maximum if values.kind == "gate" else np.add
+        parts = (values.sample, values.cluster, values.overall)
+        grouped = [None if part is None else self._reduce(part, reduce) for part in parts]
+        return Explanation(*grouped, feature_names=self.used_, kind=values.kind)
+
+    def profile(self, table: pd.DataFrame, labels) -> pd.DataFrame:
+        """Describe each cluster in the units of the table.
+
+        Parameters
+        ----------
+        table : DataFrame of shape (n_rows, n_columns)
+        labels : array-like of int, shape (n_rows,)
+
+        Returns
+        -------
+        DataFrame of shape (n_used, 1 + n_clusters), of text
+            Numbers, dates and ordered categories: the median. Yes/no: the share of yes. Categories:
+            the most frequent level and its share of the rows, missing values included.
+        """
+        check_is_fitted(self)
+        self._check_columns(table)
+        labels = np.asarray(labels)
+        groups = {"all rows": np.full(len(labels), True)}
+        groups |= {f"cluster {k}": labels == k for k in np.unique(labels)}
+        columns = [self.columns_[name] for name in self.used_]
+        cleaned = {column.name: clean(table[column.name]) for column in columns}
+        summary = {
+            group: [column.summarise(cleaned[column.name][rows]) for column in columns]
+            for group, rows in groups.items()
+        }
+        return pd.DataFrame(summary, index=pd.Index(self.used_, name="column"))
+
+    def save(self, path) -> None:
+        """Write the fitted encoder to the folder `path`, as JSON."""
+        from whycluster import persistence  # here, since it needs torch and an encoder does not
+
+        check_is_fitted(self)
+        own = clone(self)
+        own.columns_ = [to_plain(column) for column in self.columns_.values()]
+        persistence.save(own, path, {})
+
+    @classmethod
+    def load(cls, path) -> "TableEncoder":
+        """Read an encoder that `save` wrote. Runs no code from the file."""
+        from whycluster import persistence
+
+        encoder, _ = persistence.load(cls, path)
+        encoder._keep([from_plain(column) for column in encoder.columns_])
+        return encoder
+
+    def _keep(self, columns: list[Column]) -> None:
+        self.columns_ = {column.name: column for column in columns}
+        self.report_ = pd.DataFrame([column.as_row() for column in columns])
+        used = [column for column in columns if column.features]
+        self.used_ = [column.name for column in used]
+        self.feature_names_out_ = [feature for column in used for feature in column.features]
+        self.source_ = np.array([c.name for c in used for _ in c.features], dtype=object)
+
+    def _reduce(self, values, reduce):
+        if values.shape[-1] != len(self.source_):
+            n_features = len(self.source_)
+            raise ValueError(f"{values.shape[-1]} values per row for {n_features} features")
+        starts = [self.source_.tolist().index(name) for name in self.used_]
+        return reduce.reduceat(values, starts, axis=-1)
+
+    def _check_settings(self, names):
+        """Return the rules, and the role that the user gave to each column that has one."""
+        if self.scale not in ("standard", "robust"):
+            raise TableError(f"scale={self.scale!r} is neither 'standard' nor 'robust'")
+        lists = {"category": self.categories, "keep": self.keep, "drop": self.drop}
+        roles = {name: role for role, listed in lists.items() for name in listed}
+        for name in roles:
+            if name not in names:
+                raise TableError(_no_such_column(name, names))
+        settings = ("scale", "missing_indicator", "max_levels", "min_level_share")
+        return Rules(**{name: getattr(self, name) for name in settings}), roles
+
+    def _check_columns(self, table):
+        names = [str(name) for name in table.columns]
+        absent = [name for name in self.used_ if name not in names]
+        unknown = [name for name in names if name not in self.columns_]
+        if absent:
+            raise TableError(_no_such_column(absent[0], unknown))
+        if unknown:
+            raise TableError(f"column {short(unknown[0])!r} was not in the table that was fitted")
+        if len(set(names)) < len(names):
+            check_table(table)
+
+    def _check_feature_names(self):
+        counts = Counter(self.feature_names_out_)
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise TableError(f"two features would be called {twice[0]!r}; rename a column")
+
+
+def _no_such_column(name, names):
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {short(close[0])!r}?" if close else ""
+    return f"no column {short(name)!r} in the table{hint}"
