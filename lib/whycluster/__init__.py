@@ -1,4 +1,16 @@
-"""Interpretable and deep clustering of tables: which clusters, and why this row in that one?"""
+"""Interpretable and deep clustering of tables: which clusters, and why this row in that one?
+
+==============================================  ================================================
+idc, neurcam, trees                             clusters that explain themselves
+embedded                                        DEC, IDEC, DCN, images; soft resets (BRB)
+gower, imn                                      mixed tables; what drives a target per cluster
+recommender                                     which clustering algorithm suits a table
+explanation, attribution                        the answer to "why?", in one form for all
+stacked, modules, losses, training, streams...  several models of one shape, trained as one
+table, text, representations, datasets          where rows come from
+metrics, plots, methods, published, runs        judging, drawing, comparing, executing
+==============================================  ================================================
+"""
 
 from importlib import import_module
 
