@@ -218,6 +218,15 @@ def test_a_run_that_failed_shows_why_and_how_far_it_came(tmp_path):
     assert re.search(r'<span class="ansi-red-fg">E</span>: 1 &lt; 2', text)
 
 
+@pytest.mark.parametrize(("status", "is_shown"), [("done", False), ("failed", True)])
+def test_code_is_folded_away_unless_it_failed(tmp_path, status, is_shown):
+    folder = put(tmp_path, status=status)
+    site.build(tmp_path, tmp_path)
+    (report,) = folder.glob("*.html")
+    box = re.search(r'<input type="checkbox" id="code"( checked)?>', report.read_text())
+    assert bool(box[1]) == is_shown
+
+
 # Cells
 
 
