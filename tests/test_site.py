@@ -397,6 +397,15 @@ def test_the_readme_table_holds_full_runs_only(tmp_path):
     ]
 
 
+def test_several_runs_on_one_data_set_are_told_apart(tmp_path):
+    for run in ("big", "bigger"):
+        put(tmp_path, f"10-a/{run}", recorded(run, results=[row(), row(method="n")]))
+    text = results.markdown(results.full_records(tmp_path))
+    assert re.findall(r"^\| (.*?) ?\| [mn] ", text, re.M) == ["d (big)", "", "d (bigger)", ""]
+    shown, _ = page(site.build(tmp_path, tmp_path))
+    assert re.findall(r"2 seeds, (\w+)", shown) == ["big", "big", "bigger", "bigger"]
+
+
 def test_the_readme_is_updated_between_its_marks(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")

@@ -3,6 +3,7 @@
 import html
 import statistics
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from whycluster.runs import files
@@ -57,9 +58,14 @@ class Line:
     cells: dict[str, Cell] = field(default_factory=dict)
 
     @property
+    def run_name(self) -> str:
+        """The run without its notebook."""
+        return self.run.rsplit("/", 1)[1]
+
+    @property
     def is_quick(self) -> bool:
         """Whether it comes from a run that is not of full scale."""
-        return self.run.rsplit("/", 1)[1] in NOT_FULL
+        return self.run_name in NOT_FULL
 
     @property
     def is_compared(self) -> bool:
@@ -229,16 +235,23 @@ def _missing(n_recorded: int, n_values: int) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    """Write one table, each data set named on its first line only, notes below."""
+    """Write one table, notes below."""
     rows = [["data set", "method", *map(_escape, table.metrics), "seeds"]]
     rows += [["---"] * 2 + ["---:"] * (len(table.metrics) + 1)]
     for dataset, lines in table.datasets.items():
-        names = [dataset] + [""] * (len(lines) - 1)
-        pairs = zip(names, lines, strict=True)
+        pairs = zip(_names(dataset, lines), lines, strict=True)
         rows += [_markdown_row(name, line, table.metrics) for name, line in pairs]
     body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     notes = "".join(f"\n\n<sup>{i}</sup> {_escape(n)}" for i, n in enumerate(table.notes, 1))
     return f"**{_escape(table.title)}**, published values in brackets\n\n{body}{notes}"
+
+
+def _names(dataset: str, lines: list[Line]) -> list[str]:
+    """Name a data set on its first line, or on the first of each of several runs, with the run."""
+    runs = [line.run for line in lines]
+    first = [run != before for before, run in pairwise(["", *runs])]
+    names = [f"{dataset} ({line.run_name})" if len(set(runs)) > 1 else dataset for line in lines]
+    return [name if is_first else "" for name, is_first in zip(names, first, strict=True)]
 
 
 def _links(records: list[dict]) -> str:
