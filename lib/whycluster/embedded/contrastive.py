@@ -27,7 +27,7 @@ Deviations from the papers
 --------------------------
 1. The loss of SimCLR is a mean over views; the code behind BRB's results adds the means of both
    views. Weights of the clustering loss are therefore half of its: 1 for DEC, 0.5 for IDEC, and for
-   DCN 1e-5, since that code divides its 1e-4 by ten clusters once more (see `whycluster.embedded.dec`).
+   DCN 1e-5, since that code divides its 1e-4 by ten clusters once more (see `DCN`).
 2. The projection head has batch normalisation, as in SimCLR's own code.
 3. First convolutional weights are those of He et al. (2015), and so are the fresh ones of a soft
    reset; the code behind BRB's results starts from narrower ones and resets towards uniform ones.
