@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
 
-from whycluster import methods
+from whycluster import TAOClusteringTree, methods
 from whycluster.explanation import Explanation
 from whycluster.table import TableEncoder, read, write_example
 
@@ -44,7 +44,8 @@ def test_every_method_finds_planted_groups_numbered_by_size(planted, found):
 
 @pytest.mark.parametrize("name", [method.name for method in methods.METHODS])
 def test_every_method_names_planted_features(found, name):
-    top = found[name].explanation.top(3, "overall")["feature"]
+    top = found[name].explanation.top(3, "overall").query("value > 0")["feature"]
+    assert len(top) >= 2  # a tree needs no more
     assert set(top) <= SIGNALS
 
 
@@ -54,6 +55,18 @@ def test_assign_agrees_with_labels_and_is_sure_of_them(planted, found, name):
     assert assigned["cluster"].tolist() == found[name].labels[0][::-1].tolist()
     assert assigned["confidence"].between(0, 1).all()
     assert assigned.index.tolist() == list(range(N_ROWS))[::-1]
+
+
+def test_a_row_nearer_to_another_centre_has_no_margin():
+    X = pd.DataFrame({"asked": [0.0, 0.1, 3.0, 3.1], "other": [0.0, 9.0, 0.0, 0.1]})
+    tree = TAOClusteringTree(2, depth=1, random_state=0).fit(X)
+    own, other = (
+        np.linalg.norm(X - tree.cluster_centers_[labels], axis=1)
+        for labels in (tree.labels_, 1 - tree.labels_)
+    )
+    assert methods.margin(tree, X) == pytest.approx(np.maximum(0, 1 - own / other))
+    tree.cluster_centers_ = tree.cluster_centers_[::-1]
+    assert (methods.margin(tree, X) == 0).all()
 
 
 def test_explanation_follows_the_numbering_of_the_clusters(planted, found):
@@ -82,7 +95,7 @@ def test_score_of_many_rows_uses_a_seeded_sample(monkeypatch, planted):
 
 def test_confidence_of_centres_is_one_minus_the_ratio_of_distances():
     kmeans = KMeans(2, n_init=1, random_state=0).fit([[0.0], [4.0]])
-    assert methods.confidence(kmeans, [[0.0], [1.0], [2.0]]) == pytest.approx([1, 2 / 3, 0])
+    assert methods.margin(kmeans, [[0.0], [1.0], [2.0]]) == pytest.approx([1, 2 / 3, 0])
 
 
 def test_summary_of_planted_groups_raises_no_doubt_about_kmeans(planted, found):
@@ -138,7 +151,7 @@ def test_telling_rows_are_the_surest_the_most_doubtful_and_a_dispute(planted, fo
     labels = kmeans.labels.copy()
     labels[0, [3, 300]] = 2
     other = replace(kmeans, labels=labels)
-    sure = methods.confidence(kmeans.estimators[0], planted[0])
+    sure = kmeans.confidence(planted[0])
     rows = methods.telling_rows(kmeans, other, planted[0])
     assert rows["clearest"] == sure.argmax()
     assert rows["most doubtful"] == sure.argmin()

@@ -376,6 +376,39 @@ def test_profile_is_in_original_units():
     assert profile.loc["age", "all rows"] == "50.5"
 
 
+def test_conditions_are_in_the_words_of_the_table():
+    table = pd.DataFrame(
+        {
+            "age": [20.0, 40, 60, None, 80, 100] * 10,
+            "joined": pd.date_range("2026-01-01", periods=60),
+            "size": pd.Categorical(["S", "M", "L"] * 20, ["S", "M", "L"], ordered=True),
+            "hair": ["red", "dark"] * 30,
+            "member": ["no", "yes", "yes"] * 20,
+        }
+    )
+    encoder = TableEncoder().fit(table)
+    X = encoder.transform(table)
+
+    def say(feature, sign, row):
+        column = X.columns.get_loc(feature)
+        return encoder.condition(column, sign, X.iloc[row, column] + 1e-9)
+
+    assert say("age", "≤", 1) == "age ≤ 40"
+    assert say("age (missing)", ">", 0) == "age is missing"
+    assert say("age (missing)", "≤", 0) == "age is given"
+    assert say("joined", "≤", 6) == "joined until 2026-01-07"
+    assert say("joined", ">", 6) == "joined after 2026-01-07"
+    assert [say("size", sign, row) for row in (0, 1) for sign in "≤>"] == [
+        "size = S",
+        "size > S",
+        "size ≤ M",
+        "size = L",
+    ]
+    assert say("hair = red", ">", 1) == "hair = red"
+    assert say("hair = red", "≤", 1) == "hair ≠ red"
+    assert say("member", "≤", 0) == "member = no"
+
+
 def test_encoder_is_cloned_and_pickled(fitted):
     encoder, table = fitted
     again = pickle.loads(pickle.dumps(encoder))

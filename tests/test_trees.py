@@ -75,6 +75,12 @@ class TestBoth:
         said = rules["cluster"].to_numpy()[hits.argmax(axis=0)]
         assert (said == tree.labels_).mean() == pytest.approx(tree.path_agreement_)
 
+    def test_rules_can_be_put_in_other_words_and_say_each_side_of_a_feature_once(self, tree):
+        rules = tree.rules(lambda feature, sign, _threshold: f"{feature} {sign}")["rule"]
+        for conditions in rules.str.split(" and "):
+            assert len(conditions) == len(set(conditions))
+        assert rules.str.fullmatch(r"\d [≤>]( and \d [≤>])*").all()
+
     def test_the_text_names_features_and_ends_in_every_cluster(self, tree):
         text = str(tree)
         first, *lines = text.splitlines()

@@ -239,10 +239,11 @@ class Explanation:
         """One small table per cluster, with bars; every name is escaped."""
         cards = "".join(_card(title, colour, top) for title, colour, top in self._shown())
         more = "".join(f"<p>{line}</p>" for line in self._not_shown(""))
+        style = "display:flex;flex-wrap:wrap;align-items:start;gap:12px 28px"
         return (
             f'<div class="whycluster-explanation"><p><b>Explanation by {self._summary()}.</b> '
             f"{KINDS[self.kind].capitalize()}.</p>"
-            f'<div style="display:flex;flex-wrap:wrap;gap:12px 28px">{cards}</div>{more}</div>'
+            f'<div style="{style}">{cards}</div>{more}</div>'
         )
 
     def _summary(self) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics.pairwise import euclidean_distances
 
 from whycluster.attribution import attribute
 from whycluster.explanation import Explanation
@@ -21,6 +22,7 @@ from whycluster.gower.partition import by_size
 from whycluster.idc import IDC
 from whycluster.metrics import match_clusters, silhouette
 from whycluster.neurcam import NeurCAM
+from whycluster.trees import TAOClusteringTree
 from whycluster.validation import check_n_clusters
 
 SILHOUETTE_BANDS = (
@@ -51,12 +53,15 @@ class Method:
         size that suits the table.
     explain : callable
         `explain(estimator, X)` returns an Explanation.
+    confidence : callable
+        `confidence(estimator, X)` says how clearly each row belongs where it is, in [0, 1].
     """
 
     name: str
     description: str
     build: Callable[[int, int, int, int], Any]
     explain: Callable[[Any, pd.DataFrame], Explanation]
+    confidence: Callable[[Any, pd.DataFrame], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,13 @@ class Clustering:
     explanation: Explanation
 
     def assign(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the columns cluster and confidence for rows seen or new; see `confidence`."""
-        first = self.estimators[0]
-        parts = {"cluster": self.order[first.predict(X)], "confidence": confidence(first, X)}
-        return pd.DataFrame(parts, index=X.index)
+        """Return the columns cluster and confidence for rows seen or new."""
+        clusters = self.order[self.estimators[0].predict(X)]
+        return pd.DataFrame({"cluster": clusters, "confidence": self.confidence(X)}, index=X.index)
+
+    def confidence(self, X: pd.DataFrame) -> np.ndarray:
+        """Say how clearly rows belong where they are, in [0, 1]; see the method."""
+        return self.method.confidence(self.estimators[0], X)
 
 
 def cluster(
@@ -147,25 +155,30 @@ def fit_seeds(estimator, X, seeds: Sequence[int]) -> list:
     return [clone(estimator).set_params(random_state=seed).fit(X) for seed in seeds]
 
 
-def confidence(estimator, X) -> np.ndarray:
-    """Say how clearly each row belongs where it is.
+def membership(estimator, X) -> np.ndarray:
+    """Return the largest membership of each row, (n_samples,); 1 / n_clusters would be a draw."""
+    return estimator.predict_proba(X).max(axis=1)
+
+
+def margin(estimator, X) -> np.ndarray:
+    """Say how much nearer each row is to the centre of its cluster than to the others.
 
     Parameters
     ----------
-    estimator : fitted clustering
-    X : DataFrame or array of shape (n_samples, n_features)
+    estimator : fitted clustering with `cluster_centers_`
+    X : DataFrame of shape (n_samples, n_features)
 
     Returns
     -------
     ndarray of shape (n_samples,), in [0, 1]
-        The largest membership where the method has memberships (1 / n_clusters would be a draw);
-        else `1 - d1 / d2` of the distances to the nearest and second nearest centre (0 is a draw).
-        The two are not on one scale.
+        One minus the ratio of the distances to the own and the nearest other centre; 0 is a draw,
+        and where another centre is nearer.
     """
-    if hasattr(estimator, "predict_proba"):
-        return estimator.predict_proba(X).max(axis=1)
-    nearest, second = np.sort(estimator.transform(X), axis=1)[:, :2].T
-    return 1 - nearest / np.maximum(second, np.finfo(float).tiny)
+    distances = euclidean_distances(X, estimator.cluster_centers_)
+    is_own = estimator.predict(X)[:, None] == np.arange(distances.shape[1])
+    own = distances[is_own]
+    other = np.where(is_own, np.inf, distances).min(axis=1)
+    return np.maximum(0, 1 - own / np.maximum(other, np.finfo(float).tiny))
 
 
 def score_n_clusters(X, candidates: Sequence[int] = range(2, 11), random_state: int = 0):
@@ -333,7 +346,7 @@ def telling_rows(clustering: Clustering, other: Clustering, X) -> dict[str, int]
         Position of the clearest row, of the most doubtful one, and of the clearest among those
         that the other method puts elsewhere, if there are any.
     """
-    sure = confidence(clustering.estimators[0], X)
+    sure = clustering.confidence(X)
     rows = {"clearest": int(sure.argmax()), "most doubtful": int(sure.argmin())}
     is_disputed = clustering.labels[0] != other.labels[0]
     if is_disputed.any():
@@ -441,6 +454,12 @@ def _build_neurcam(n_clusters, random_state, n_samples, n_features):
     )
 
 
+def _build_tree(n_clusters, random_state, n_samples, n_features):
+    """Return a tree with room for two leaves per cluster."""
+    depth = int(np.ceil(np.log2(n_clusters))) + 1
+    return TAOClusteringTree(n_clusters, depth=depth, n_init=3, random_state=random_state)
+
+
 METHODS = [
     Method(
         "k-means",
@@ -448,6 +467,7 @@ METHODS = [
         "feature, a row is to its own centre than to the others (squared standard deviations).",
         _build_kmeans,
         partial(attribute, method="exact"),
+        margin,
     ),
     Method(
         "IDC",
@@ -455,6 +475,7 @@ METHODS = [
         "can do without. A gate says how far a feature was let through: 0 not at all, 1 in full.",
         _build_idc,
         IDC.explain,
+        membership,
     ),
     Method(
         "NeurCAM",
@@ -463,5 +484,15 @@ METHODS = [
         "cluster (logits).",
         _build_neurcam,
         NeurCAM.explain,
+        membership,
+    ),
+    Method(
+        "tree",
+        "A few questions about one feature each lead a row to its cluster. An attribution says how "
+        "much the answers about that feature changed the row's membership in its cluster, from "
+        "the share of the rows that are in it to 1.",
+        _build_tree,
+        TAOClusteringTree.explain,
+        margin,
     ),
 ]

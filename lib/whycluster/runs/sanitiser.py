@@ -30,7 +30,7 @@ MATHML_ATTRIBUTES = frozenset({
     "scriptlevel", "separator", "stretchy", "symmetric", "voffset", "xmlns",
 })
 PROPERTIES = frozenset({
-    "background", "background-color", "border", "border-bottom", "border-collapse",
+    "align-items", "background", "background-color", "border", "border-bottom", "border-collapse",
     "border-left", "border-radius", "border-right", "border-spacing", "border-top", "color",
     "column-gap", "display", "flex", "flex-direction", "flex-wrap", "font-family", "font-size",
     "font-style", "font-variant-numeric", "font-weight", "gap", "height", "line-height",

@@ -129,6 +129,10 @@ class NumberForm:
         """Return the number for the eye."""
         return as_number(value)
 
+    def condition(self, name: str, sign: str, value: float) -> str:
+        """Return "name ≤ value" or "name > value"."""
+        return f"{name} {sign} {self.show(value)}"
+
     def _parse(self, values):
         pattern = _NUMBER_STYLES[self.style]
         fits = [pd.isna(value) or bool(pattern.fullmatch(as_text(value))) for value in values]
@@ -158,6 +162,10 @@ class DateForm:
     def show(self, value: float) -> str:
         """Return the day."""
         return f"{self.origin + pd.Timedelta(days=value):%Y-%m-%d}"
+
+    def condition(self, name: str, sign: str, value: float) -> str:
+        """Return "name until day" or "name after day"."""
+        return f"{name} {'until' if sign == '≤' else 'after'} {self.show(value)}"
 
     @property
     def words(self) -> str:
@@ -192,6 +200,12 @@ class RankForm:
     def show(self, value: float) -> str:
         """Return the level."""
         return self.levels[int(value)]
+
+    def condition(self, name: str, sign: str, value: float) -> str:
+        """Return "name = level" where one level is left, else "name ≤ level" or "name > level"."""
+        last = int(value)  # of those that are not above
+        left = self.levels[: last + 1] if sign == "≤" else self.levels[last + 1 :]
+        return f"{name} = {left[0]}" if len(left) == 1 else f"{name} {sign} {self.levels[last]}"
 
     @property
     def words(self) -> str:
@@ -267,6 +281,12 @@ class NumberColumn(Column):
         note = f"{is_missing.sum()} missing where none was when fitted, filled in" if is_new else ""
         return np.column_stack(block), note
 
+    def condition(self, place: int, sign: str, threshold: float) -> str:
+        """Put "feature ≤ threshold" or "feature > threshold" into words, of the feature there."""
+        if place == 1:
+            return f"{self.name} is {'given' if sign == '≤' else 'missing'}"
+        return self.form.condition(self.name, sign, threshold * self.spread + self.centre)
+
     def summarise(self, values: pd.Series) -> str:
         """Return the median of the values, of a yes/no the share of yes."""
         numbers = self.form(values)
@@ -306,6 +326,10 @@ class CategoryColumn(Column):
             block,
             f"{len(unseen)} never seen when fitted ({short(unseen.iloc[0], 30)!r}), {fate}",
         )
+
+    def condition(self, place: int, sign: str, threshold: float) -> str:
+        """Put "feature ≤ threshold" or "feature > threshold" into words, of the feature there."""
+        return f"{self.name} {'≠' if sign == '≤' else '='} {self.levels[place]}"
 
     def summarise(self, values: pd.Series) -> str:
         """Return the most frequent level and its share."""

@@ -187,6 +187,34 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         grouped = [None if part is None else self._reduce(part, reduce) for part in parts]
         return Explanation(*grouped, feature_names=self.used_, kind=values.kind)
 
+    def condition(self, feature: int, sign: str, threshold: float) -> str:
+        """Put a condition on a feature into the words and units of the table.
+
+        Parameters
+        ----------
+        feature : int
+            Position in `feature_names_out_`.
+        sign : {"≤", ">"}
+        threshold : float
+            In the unit of the feature.
+
+        Returns
+        -------
+        str
+            Such as "age ≤ 47", "colour = red", "colour ≠ red", "age is missing".
+
+        Examples
+        --------
+        >>> table = pd.DataFrame({"age": [31, 44, 58, 71], "hair": ["red", "red", "dark", "dark"]})
+        >>> encoder = TableEncoder().fit(table)
+        >>> encoder.condition(0, "≤", 0.0), encoder.condition(1, ">", 0.5)
+        ('age ≤ 51', 'hair = dark')
+        """
+        check_is_fitted(self)
+        name = self.source_[feature]
+        place = feature - self.source_.tolist().index(name)
+        return self.columns_[name].condition(place, sign, threshold)
+
     def profile(self, table: pd.DataFrame, labels) -> pd.DataFrame:
         """Describe each cluster in the units of the table.
 

@@ -5,7 +5,7 @@ level by level: the children of question i are 2i + 1, where "yes" leads to, and
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -100,14 +100,25 @@ class TreeReading(Float32Transformer, ABC):
         self._grow(self._read(0), -1, "", nodes)
         return nodes
 
-    def rules(self) -> pd.DataFrame:
-        """Return one row per leaf: cluster, rows (of training), depth and the rule in words."""
-        nodes, names = self.nodes(), self._names()
+    def rules(self, say: Callable[[int, str, float], str] | None = None) -> pd.DataFrame:
+        """Return one row per leaf: cluster, rows (of training), depth and the rule in words.
+
+        Parameters
+        ----------
+        say : callable, optional
+            ``say(feature, sign, threshold)`` puts a condition into words, feature a position and
+            sign "≤" or ">"; `TableEncoder.condition` does so in the units of a table.
+
+        Returns
+        -------
+        DataFrame of shape (n_leaves, 4)
+            Of several conditions on one side of a feature only the last, the strictest, is said.
+        """
+        nodes, say = self.nodes(), say or self._say
         leaves = [node for node in nodes if node.feature < 0]
         paths = [list(_path(nodes, node)) for node in leaves]
-        texts = [
-            " and ".join(f"{names[f]} {sign} {_number(t)}" for f, sign, t in path) for path in paths
-        ]
+        strictest = [{(f, sign): t for f, sign, t in path} for path in paths]
+        texts = [" and ".join(say(f, sign, t) for (f, sign), t in s.items()) for s in strictest]
         return pd.DataFrame(
             {
                 "cluster": [leaf.cluster for leaf in leaves],
@@ -130,8 +141,8 @@ class TreeReading(Float32Transformer, ABC):
         -------
         matplotlib Axes
         """
-        nodes, names = self.nodes(), self._names()
-        labels = [self._question(node, names) if node.feature >= 0 else "" for node in nodes]
+        nodes = self.nodes()
+        labels = [self._question(node) if node.feature >= 0 else "" for node in nodes]
         parents = [node.parent for node in nodes]
         clusters = [node.cluster for node in nodes]
         rows = [node.n_rows for node in nodes]
@@ -141,13 +152,13 @@ class TreeReading(Float32Transformer, ABC):
         """The tree in text, once it is fitted."""
         if not hasattr(self, "feature_"):
             return repr(self)
-        nodes, names = self.nodes(), self._names()
+        nodes = self.nodes()
         leaves = [node for node in nodes if node.cluster >= 0]
         head = (
             f"{type(self).__name__}: {self.leaf_membership_.shape[1]} clusters, "
             f"{len(leaves)} leaves, {nodes[0].n_rows} rows"
         )
-        return "\n".join([head, *self._lines(nodes, names, 0, "")])
+        return "\n".join([head, *self._lines(nodes, 0, "")])
 
     @property
     def _n_features_out(self) -> int:
@@ -234,21 +245,24 @@ class TreeReading(Float32Transformer, ABC):
         self._grow(tree[3], here, "yes", nodes)
         self._grow(tree[4], here, "no", nodes)
 
-    def _lines(self, nodes, names, i: int, indent: str) -> Iterator[str]:
+    def _lines(self, nodes, i: int, indent: str) -> Iterator[str]:
         """Yield the lines of node i and of what is below it."""
         node = nodes[i]
         mark = {"": "", "yes": "├─ yes: ", "no": "└─ no:  "}[node.answer]
         if node.feature < 0:
             yield f"{indent}{mark}cluster {node.cluster} ({node.n_rows} rows)"
             return
-        yield f"{indent}{mark}{self._question(node, names)}"
+        yield f"{indent}{mark}{self._question(node)}"
         bar = {"": "", "yes": "│       ", "no": "        "}[node.answer]
         for j, child in enumerate(nodes):
             if child.parent == i:
-                yield from self._lines(nodes, names, j, indent + bar)
+                yield from self._lines(nodes, j, indent + bar)
 
-    def _question(self, node: Node, names) -> str:
-        return f"{names[node.feature]} ≤ {_number(node.threshold)}"
+    def _question(self, node: Node) -> str:
+        return self._say(node.feature, "≤", node.threshold)
+
+    def _say(self, feature: int, sign: str, threshold: float) -> str:
+        return f"{self._names()[feature]} {sign} {_number(threshold)}"
 
     def _names(self) -> list[str]:
         n = self.n_features_in_
