@@ -389,24 +389,27 @@ def test_conditions_are_in_the_words_of_the_table():
     encoder = TableEncoder().fit(table)
     X = encoder.transform(table)
 
-    def say(feature, sign, row):
+    def say(feature, low=None, high=None):
         column = X.columns.get_loc(feature)
-        return encoder.condition(column, sign, X.iloc[row, column] + 1e-9)
+        ends = [X.iloc[row, column] + 1e-9 for row in (low, high) if row is not None]
+        low, high = (*([] if low is not None else [-np.inf]), *ends, np.inf)[:2]
+        return encoder.say([(column, low, high)])
 
-    assert say("age", "≤", 1) == "age ≤ 40"
-    assert say("age (missing)", ">", 0) == "age is missing"
-    assert say("age (missing)", "≤", 0) == "age is given"
-    assert say("joined", "≤", 6) == "joined until 2026-01-07"
-    assert say("joined", ">", 6) == "joined after 2026-01-07"
-    assert [say("size", sign, row) for row in (0, 1) for sign in "≤>"] == [
-        "size = S",
-        "size > S",
-        "size ≤ M",
-        "size = L",
-    ]
-    assert say("hair = red", ">", 1) == "hair = red"
-    assert say("hair = red", "≤", 1) == "hair ≠ red"
-    assert say("member", "≤", 0) == "member = no"
+    assert say("age", high=1) == "age ≤ 40"
+    assert say("age", low=0) == "age > 20"
+    assert say("age", low=0, high=1) == "20 < age ≤ 40"
+    assert say("age (missing)", low=0) == "age is missing"
+    assert say("age (missing)", high=0) == "age is given"
+    assert say("joined", high=6) == "joined until 2026-01-07"
+    assert say("joined", low=2, high=6) == "joined after 2026-01-03 until 2026-01-07"
+    assert [say("size", high=row) for row in (0, 1)] == ["size = S", "size from S to M"]
+    assert [say("size", low=row) for row in (0, 1)] == ["size from M to L", "size = L"]
+    assert say("hair = red", low=1) == "hair = red"
+    assert say("hair = red", high=1) == "hair ≠ red"
+    assert say("member", high=0) == "member = no"
+    hair = [X.columns.get_loc(f"hair = {colour}") for colour in ("dark", "red")]
+    assert encoder.say([(hair[0], -np.inf, 0.5), (hair[1], -np.inf, 0.5)]) == "hair ≠ dark, red"
+    assert encoder.say([(hair[0], -np.inf, 0.5), (hair[1], 0.5, np.inf)]) == "hair = red"
 
 
 def test_encoder_is_cloned_and_pickled(fitted):

@@ -75,11 +75,14 @@ class TestBoth:
         said = rules["cluster"].to_numpy()[hits.argmax(axis=0)]
         assert (said == tree.labels_).mean() == pytest.approx(tree.path_agreement_)
 
-    def test_rules_can_be_put_in_other_words_and_say_each_side_of_a_feature_once(self, tree):
-        rules = tree.rules(lambda feature, sign, _threshold: f"{feature} {sign}")["rule"]
-        for conditions in rules.str.split(" and "):
-            assert len(conditions) == len(set(conditions))
-        assert rules.str.fullmatch(r"\d [≤>]( and \d [≤>])*").all()
+    def test_rules_can_be_put_in_other_words_each_feature_once(self, tree, planted):
+        X, _ = planted
+        rules = tree.rules(lambda bounds: ";".join(f"{f},{low},{high}" for f, low, high in bounds))
+        for rule, n_rows in zip(rules["rule"], rules["rows"], strict=True):
+            bounds = np.array([part.split(",") for part in rule.split(";")], float)
+            asked = X.to_numpy(np.float32)[:, bounds[:, 0].astype(int)]
+            assert len(np.unique(bounds[:, 0])) == len(bounds)
+            assert ((asked > bounds[:, 1]) & (asked <= bounds[:, 2])).all(axis=1).sum() == n_rows
 
     def test_the_text_names_features_and_ends_in_every_cluster(self, tree):
         text = str(tree)

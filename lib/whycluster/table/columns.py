@@ -129,9 +129,13 @@ class NumberForm:
         """Return the number for the eye."""
         return as_number(value)
 
-    def condition(self, name: str, sign: str, value: float) -> str:
-        """Return "name ≤ value" or "name > value"."""
-        return f"{name} {sign} {self.show(value)}"
+    def say(self, name: str, low: float, high: float) -> str:
+        """Put low < name ≤ high into words; an infinite bound is none."""
+        if np.isinf(low):
+            return f"{name} ≤ {self.show(high)}"
+        if np.isinf(high):
+            return f"{name} > {self.show(low)}"
+        return f"{self.show(low)} < {name} ≤ {self.show(high)}"
 
     def _parse(self, values):
         pattern = _NUMBER_STYLES[self.style]
@@ -163,9 +167,11 @@ class DateForm:
         """Return the day."""
         return f"{self.origin + pd.Timedelta(days=value):%Y-%m-%d}"
 
-    def condition(self, name: str, sign: str, value: float) -> str:
-        """Return "name until day" or "name after day"."""
-        return f"{name} {'until' if sign == '≤' else 'after'} {self.show(value)}"
+    def say(self, name: str, low: float, high: float) -> str:
+        """Put low < name ≤ high into words; an infinite bound is none."""
+        after = "" if np.isinf(low) else f" after {self.show(low)}"
+        until = "" if np.isinf(high) else f" until {self.show(high)}"
+        return name + after + until
 
     @property
     def words(self) -> str:
@@ -201,11 +207,11 @@ class RankForm:
         """Return the level."""
         return self.levels[int(value)]
 
-    def condition(self, name: str, sign: str, value: float) -> str:
-        """Return "name = level" where one level is left, else "name ≤ level" or "name > level"."""
-        last = int(value)  # of those that are not above
-        left = self.levels[: last + 1] if sign == "≤" else self.levels[last + 1 :]
-        return f"{name} = {left[0]}" if len(left) == 1 else f"{name} {sign} {self.levels[last]}"
+    def say(self, name: str, low: float, high: float) -> str:
+        """Put low < name ≤ high into words: the level, or the first and the last of several."""
+        ranks = [rank for rank in range(len(self.levels)) if low < rank <= high]
+        first, last = self.levels[ranks[0]], self.levels[ranks[-1]]
+        return f"{name} = {first}" if first == last else f"{name} from {first} to {last}"
 
     @property
     def words(self) -> str:
@@ -281,11 +287,16 @@ class NumberColumn(Column):
         note = f"{is_missing.sum()} missing where none was when fitted, filled in" if is_new else ""
         return np.column_stack(block), note
 
-    def condition(self, place: int, sign: str, threshold: float) -> str:
-        """Put "feature ≤ threshold" or "feature > threshold" into words, of the feature there."""
-        if place == 1:
-            return f"{self.name} is {'given' if sign == '≤' else 'missing'}"
-        return self.form.condition(self.name, sign, threshold * self.spread + self.centre)
+    def say(self, bounds: list[tuple[int, float, float]]) -> str:
+        """Put (place, low, high) of features into words: low < feature ≤ high."""
+        here = {place: (low, high) for place, low, high in bounds}
+        words = []
+        if 0 in here:
+            ends = (end * self.spread + self.centre for end in here[0])
+            words.append(self.form.say(self.name, *ends))
+        if 1 in here:
+            words.append(f"{self.name} is {'given' if np.isinf(here[1][0]) else 'missing'}")
+        return " and ".join(words)
 
     def summarise(self, values: pd.Series) -> str:
         """Return the median of the values, of a yes/no the share of yes."""
@@ -327,9 +338,12 @@ class CategoryColumn(Column):
             f"{len(unseen)} never seen when fitted ({short(unseen.iloc[0], 30)!r}), {fate}",
         )
 
-    def condition(self, place: int, sign: str, threshold: float) -> str:
-        """Put "feature ≤ threshold" or "feature > threshold" into words, of the feature there."""
-        return f"{self.name} {'≠' if sign == '≤' else '='} {self.levels[place]}"
+    def say(self, bounds: list[tuple[int, float, float]]) -> str:
+        """Put (place, low, high) of features into words: low < feature ≤ high."""
+        named = [self.levels[place] for place, low, _ in bounds if np.isfinite(low)]
+        if named:
+            return f"{self.name} = {named[0]}"
+        return f"{self.name} ≠ {', '.join(self.levels[place] for place, _, _ in bounds)}"
 
     def summarise(self, values: pd.Series) -> str:
         """Return the most frequent level and its share."""

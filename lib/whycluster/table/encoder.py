@@ -187,33 +187,33 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         grouped = [None if part is None else self._reduce(part, reduce) for part in parts]
         return Explanation(*grouped, feature_names=self.used_, kind=values.kind)
 
-    def condition(self, feature: int, sign: str, threshold: float) -> str:
-        """Put a condition on a feature into the words and units of the table.
+    def say(self, conditions) -> str:
+        """Put conditions on features into the words and units of the table.
 
         Parameters
         ----------
-        feature : int
-            Position in `feature_names_out_`.
-        sign : {"≤", ">"}
-        threshold : float
-            In the unit of the feature.
+        conditions : sequence of (feature, low, high)
+            low < feature ≤ high, in the unit of the feature at this position; an infinite bound
+            asks for nothing.
 
         Returns
         -------
         str
-            Such as "age ≤ 47", "colour = red", "colour ≠ red", "age is missing".
+            One condition per column, such as "age ≤ 47 and hair ≠ red, dark".
 
         Examples
         --------
-        >>> table = pd.DataFrame({"age": [31, 44, 58, 71], "hair": ["red", "red", "dark", "dark"]})
-        >>> encoder = TableEncoder().fit(table)
-        >>> encoder.condition(0, "≤", 0.0), encoder.condition(1, ">", 0.5)
-        ('age ≤ 51', 'hair = dark')
+        >>> table = pd.DataFrame({"age": [31, 44, 44, 57], "hair": ["red", "red", "dark", "dark"]})
+        >>> TableEncoder().fit(table).say([(0, -np.inf, 0.0), (1, 0.5, np.inf)])
+        'age ≤ 44 and hair = dark'
         """
         check_is_fitted(self)
-        name = self.source_[feature]
-        place = feature - self.source_.tolist().index(name)
-        return self.columns_[name].condition(place, sign, threshold)
+        of_column = {}
+        for feature, low, high in conditions:
+            name = self.source_[feature]
+            place = feature - self.source_.tolist().index(name)
+            of_column.setdefault(name, []).append((place, low, high))
+        return " and ".join(self.columns_[name].say(bounds) for name, bounds in of_column.items())
 
     def profile(self, table: pd.DataFrame, labels) -> pd.DataFrame:
         """Describe each cluster in the units of the table.

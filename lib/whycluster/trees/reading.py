@@ -44,6 +44,25 @@ class Node(NamedTuple):
     n_rows: int
 
 
+class Bounds(NamedTuple):
+    """What a rule asks of a feature: low < feature ≤ high.
+
+    Attributes
+    ----------
+    feature : int
+    low, high : float
+        Infinite where nothing is asked.
+    """
+
+    feature: int
+    low: float
+    high: float
+
+    def sides(self) -> list[tuple[str, float]]:
+        """Return the sides that are bounded, each as a sign and a threshold."""
+        return [(s, t) for s, t in ((">", self.low), ("≤", self.high)) if np.isfinite(t)]
+
+
 class TreeReading(Float32Transformer, ABC):
     """What a fitted tree answers, whichever way it was grown.
 
@@ -100,25 +119,23 @@ class TreeReading(Float32Transformer, ABC):
         self._grow(self._read(0), -1, "", nodes)
         return nodes
 
-    def rules(self, say: Callable[[int, str, float], str] | None = None) -> pd.DataFrame:
+    def rules(self, say: Callable[[list[Bounds]], str] | None = None) -> pd.DataFrame:
         """Return one row per leaf: cluster, rows (of training), depth and the rule in words.
 
         Parameters
         ----------
         say : callable, optional
-            ``say(feature, sign, threshold)`` puts a condition into words, feature a position and
-            sign "≤" or ">"; `TableEncoder.condition` does so in the units of a table.
+            Puts the features that a leaf asks for, each with its bounds, into words;
+            `TableEncoder.say` does so in the units of a table.
 
         Returns
         -------
         DataFrame of shape (n_leaves, 4)
-            Of several conditions on one side of a feature only the last, the strictest, is said.
         """
         nodes, say = self.nodes(), say or self._say
         leaves = [node for node in nodes if node.feature < 0]
         paths = [list(_path(nodes, node)) for node in leaves]
-        strictest = [{(f, sign): t for f, sign, t in path} for path in paths]
-        texts = [" and ".join(say(f, sign, t) for (f, sign), t in s.items()) for s in strictest]
+        texts = [say(_bounds(path)) for path in paths]
         return pd.DataFrame(
             {
                 "cluster": [leaf.cluster for leaf in leaves],
@@ -259,10 +276,12 @@ class TreeReading(Float32Transformer, ABC):
                 yield from self._lines(nodes, j, indent + bar)
 
     def _question(self, node: Node) -> str:
-        return self._say(node.feature, "≤", node.threshold)
+        return self._say([Bounds(node.feature, -np.inf, node.threshold)])
 
-    def _say(self, feature: int, sign: str, threshold: float) -> str:
-        return f"{self._names()[feature]} {sign} {_number(threshold)}"
+    def _say(self, conditions: list[Bounds]) -> str:
+        names = self._names()
+        sides = [(names[b.feature], sign, t) for b in conditions for sign, t in b.sides()]
+        return " and ".join(f"{name} {sign} {_number(t)}" for name, sign, t in sides)
 
     def _names(self) -> list[str]:
         n = self.n_features_in_
@@ -285,6 +304,16 @@ def levels_of(n_nodes: int) -> Iterator[slice]:
     while start < n_nodes:
         yield slice(start, 2 * start + 1)
         start = 2 * start + 1
+
+
+def _bounds(path: list[tuple[int, str, float]]) -> list[Bounds]:
+    """Return the features of a path in the order of their first question, with their bounds.
+
+    The last of several questions about one side of a feature is the strictest.
+    """
+    ends = {(feature, sign): threshold for feature, sign, threshold in path}
+    features = dict.fromkeys(feature for feature, _, _ in path)
+    return [Bounds(f, ends.get((f, ">"), -np.inf), ends.get((f, "≤"), np.inf)) for f in features]
 
 
 def _path(nodes: list[Node], node: Node) -> Iterator[tuple[int, str, float]]:
