@@ -258,7 +258,7 @@ class Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimato
     def _latent(self) -> int:
         return self.n_latent or self.n_clusters
 
-    def _new_phases(self, network, data: Tensor, streams_: Streams, on_epoch=None) -> "Phases":
+    def _new_phases(self, network, data: Tensor, streams_: Streams, on_epoch=None) -> Phases:
         return Phases(self, network, data, streams_, on_epoch)
 
     def _new_encoder(self, streams_: Streams) -> nn.Module:

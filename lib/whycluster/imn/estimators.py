@@ -173,7 +173,7 @@ class _ResidualNet(Differentiable, StackedEstimator):
         check_consistent_length(X, y)
         return Task(X_, self._encode_target(column_or_1d(y, warn=True), rows), rows)
 
-    def _train(self, data: Task, seeds: list[int]) -> tuple["Ensemble", History]:
+    def _train(self, data: Task, seeds: list[int]) -> tuple[Ensemble, History]:
         """Train one model per seed, as one phase."""
         device = resolve_device(self.device)
         streams = Streams(seeds, device)
@@ -185,7 +185,7 @@ class _ResidualNet(Differentiable, StackedEstimator):
         history = self._run_phases(phases, network, streams, keep)
         return network.cpu().eval(), history
 
-    def _build(self, streams: Streams) -> "Ensemble":
+    def _build(self, streams: Streams) -> Ensemble:
         sizes = (self.n_features_in_, self._n_outputs, self.hidden_units, self.n_blocks)
         kind = Mesomorphic if self._is_mesomorphic else Direct
         network = kind(*sizes, self.dropout, streams)

@@ -389,7 +389,7 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
     def _n_shapes(self) -> int:
         return self.n_features_in_ if self.n_shapes is None else self.n_shapes
 
-    def _train(self, data: Represented, seeds: list[int]) -> tuple["Network", History]:
+    def _train(self, data: Represented, seeds: list[int]) -> tuple[Network, History]:
         """Run Algorithm 1 for all restarts of all models; keep the best restart of each."""
         device = resolve_device(self.device)
         restarts = restart_seeds(seeds, self.n_init)
@@ -407,7 +407,7 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
         history["restart inertia"] = inertia.T.cpu().numpy() * data.scale**2
         return chosen.eval(), history
 
-    def _phases(self, stages: "Stages", seeds: list[int]) -> list:
+    def _phases(self, stages: Stages, seeds: list[int]) -> list:
         held = self.warmup_epochs // 2
         phases = [
             ("centres held", held, lambda tick: stages.start(seeds, held, tick)),
@@ -420,7 +420,7 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
         n_left = self.max_epochs - sum(n for _, n, _ in phases)
         return [*phases, ("final", n_left, lambda tick: stages.finish(n_left, tick))]
 
-    def _build(self, streams: Streams, n_dimensions: int) -> "Network":
+    def _build(self, streams: Streams, n_dimensions: int) -> Network:
         return Network(
             self.n_features_in_,
             self._n_shapes,
@@ -432,7 +432,7 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
             streams,
         )
 
-    def _restore(self, weights: dict[str, Tensor]) -> "Network":
+    def _restore(self, weights: dict[str, Tensor]) -> Network:
         network = self._build(Streams([0]), weights["centres"].shape[-1])
         network.load_state_dict(weights)
         return network.eval()
