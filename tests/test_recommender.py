@@ -14,7 +14,7 @@ from whycluster import ClustRecNet
 from whycluster.recommender import PUBLISHED, descriptors, pretrained, score, selection
 from whycluster.recommender.algorithms import ALGORITHMS, NAMES
 from whycluster.recommender.generation import DataSets
-from whycluster.recommender.inputs import Images, images
+from whycluster.recommender.inputs import Descriptions, Images, images
 from whycluster.recommender.labelling import wide
 from whycluster.recommender.networks import NETWORKS, ImageNetwork, StackedAttention
 from whycluster.recommender.pretrained import __main__ as making
@@ -149,6 +149,12 @@ class TestImageNetworks:
             [fitted.predict_proba(datasets[i]) for i in range(5)],
             atol=1e-6,
         )
+
+    def test_tables_are_described_alike_by_several_processes(self, labelled):
+        datasets, _ = labelled
+        alone, together = (Descriptions.of(datasets[:40], n_jobs=n).parts for n in (1, 2))
+        assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+        assert len(alone[0]) == 40
 
     def test_tables_read_for_the_other_network_are_refused(self, labelled, fitted):
         datasets, scores = labelled

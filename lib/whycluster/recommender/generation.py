@@ -125,13 +125,16 @@ class DataSets(Sequence):
     """
 
     def __init__(self, manifest: pd.DataFrame):
+        self.manifest = manifest
         self.settings = manifest.to_dict("records")
 
     def __len__(self) -> int:
         return len(self.settings)
 
-    def __getitem__(self, i: int) -> np.ndarray:
-        """Return the table at place i, without its clusters."""
+    def __getitem__(self, i: int | slice) -> "np.ndarray | DataSets":
+        """Return the table at place i, without its clusters; of a slice, the data sets there."""
+        if isinstance(i, slice):
+            return DataSets(self.manifest.iloc[i])
         return generate(self.settings[i])[0]
 
 

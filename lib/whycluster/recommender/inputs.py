@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 from torch import Tensor
-from torch.utils.data import Subset
 from tqdm.auto import tqdm
 
 from whycluster.recommender import descriptors
 from whycluster.recommender.descriptors import MAX_COLUMNS, MAX_ROWS
+
+TABLES_AT_ONCE = 16  # that one process is sent
 
 
 class Descriptions:
@@ -30,10 +31,14 @@ class Descriptions:
         cls, tables: Sequence, *, ordered: bool = True, n_jobs: int = 1, verbose: int = 0
     ) -> "Descriptions":
         """Describe tables, in `n_jobs` processes."""
-        jobs = (delayed(_describe)(tables, i, ordered) for i in range(len(tables)))
-        found = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-        shown = tqdm(found, total=len(tables), unit="table", disable=not verbose)
-        return cls([torch.from_numpy(np.stack(part)) for part in zip(*shown, strict=True)])
+        some = (tables[i : i + TABLES_AT_ONCE] for i in range(0, len(tables), TABLES_AT_ONCE))
+        jobs = (delayed(_describe)(part, ordered) for part in some)
+        described = []
+        with tqdm(total=len(tables), unit="table", disable=not verbose) as bar:
+            for found in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
+                described += found
+                bar.update(len(found))
+        return cls([torch.from_numpy(np.stack(part)) for part in zip(*described, strict=True)])
 
     def __len__(self) -> int:
         return len(self.parts[0])
@@ -65,7 +70,7 @@ class Images:
         return len(self.tables)
 
     def __getitem__(self, places: slice) -> "Images":
-        return Images(Subset(self.tables, range(len(self))[places]), ordered=self.ordered)
+        return Images(self.tables[places], ordered=self.ordered)
 
     def batch(self, rows: Tensor, device) -> list[Tensor]:
         """Return images of shape (n_models, batch, 2000, 50)."""
@@ -98,8 +103,8 @@ def images(tables: Sequence[np.ndarray]) -> Tensor:
     return out
 
 
-def _describe(tables: Sequence, i: int, ordered: bool):
-    return descriptors.describe(_sample(tables[i], ordered))
+def _describe(tables: Sequence, ordered: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [descriptors.describe(_sample(table, ordered)) for table in tables]
 
 
 def _sample(table, ordered: bool) -> descriptors.Sample:
