@@ -11,8 +11,9 @@ from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 from whycluster import ClustRecNet
-from whycluster.recommender import PUBLISHED, descriptors, pretrained, score, selection
+from whycluster.recommender import descriptors, pretrained, selection
 from whycluster.recommender.algorithms import ALGORITHMS, NAMES
+from whycluster.recommender.estimator import PUBLISHED, score
 from whycluster.recommender.generation import DataSets
 from whycluster.recommender.inputs import Descriptions, Images, images
 from whycluster.recommender.labelling import wide

@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 # Loaded on first use: `python -m whycluster.datasets` and the runner need no torch.
 _PUBLIC = {
     "BRB": "whycluster.embedded",
-    "ClustRecNet": "whycluster.recommender",
+    "ClustRecNet": "whycluster.recommender.estimator",
     "ContrastiveClustering": "whycluster.embedded",
     "DCN": "whycluster.embedded",
     "DEC": "whycluster.embedded",

@@ -1,5 +1,1 @@
-"""ClustRecNet: which clustering algorithm suits this table?"""
-
-from whycluster.recommender.estimator import PUBLISHED, ClustRecNet, score
-
-__all__ = ["PUBLISHED", "ClustRecNet", "score"]
+"""ClustRecNet: which clustering algorithm suits this table? Tables and labels need no torch."""

@@ -126,16 +126,16 @@ class DataSets(Sequence):
 
     def __init__(self, manifest: pd.DataFrame):
         self.manifest = manifest
-        self.settings = manifest.to_dict("records")
 
     def __len__(self) -> int:
-        return len(self.settings)
+        return len(self.manifest)
 
     def __getitem__(self, i: int | slice) -> "np.ndarray | DataSets":
         """Return the table at place i, without its clusters; of a slice, the data sets there."""
         if isinstance(i, slice):
             return DataSets(self.manifest.iloc[i])
-        return generate(self.settings[i])[0]
+        (settings,) = self.manifest.iloc[[i]].to_dict("records")
+        return generate(settings)[0]
 
 
 def _settings(index: int, random_state: int) -> dict:
