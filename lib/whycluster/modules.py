@@ -139,7 +139,7 @@ class StackedMLP(nn.Module):
     def forward(self, x: Tensor, n_views: int = 1) -> Tensor:
         """Map (n_models, n_views * batch, n_in) to (n_models, n_views * batch, n_out)."""
         for linear, norm in zip(self.linears, self.norms, strict=False):
-            x = F.relu(norm(linear(x), n_views), inplace=True)
+            x = F.relu(norm(linear(x), n_views))
         return self.linears[-1](x)
 
 
