@@ -163,6 +163,14 @@ class TestImageNetworks:
         with pytest.raises(ValueError, match="these data sets were read as images"):
             fitted.fit(images, scores)
 
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_a_bad_table_among_many_is_named(self, ordered):
+        tables = [np.random.default_rng(i).standard_normal((30, 2)) for i in range(20)]
+        tables[18][3, 1] = np.nan
+        model = ClustRecNet(ordered=ordered)
+        with pytest.raises(ValueError, match="data set 18: X contains NaN in column 1, row 3"):
+            model.read(tables)
+
     def test_train(self, labelled):
         datasets, scores = labelled
         few = [datasets[i] for i in range(8)]

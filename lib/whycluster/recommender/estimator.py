@@ -50,16 +50,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import functional as F
 
-from whycluster import validation
 from whycluster.persistence import Savable
 from whycluster.recommender import descriptors, selection
 from whycluster.recommender.algorithms import ALGORITHMS, NAMES, reach
-from whycluster.recommender.inputs import Descriptions, Images
+from whycluster.recommender.inputs import Descriptions, Images, check_table
 from whycluster.recommender.networks import NETWORKS
 from whycluster.streams import Streams
 from whycluster.training import cosine, progress_bar, resolve_device, train
-
-MIN_ROWS = 10  # of a table, to recommend
 
 # The settings behind the published numbers.
 PUBLISHED: Mapping = {
@@ -216,7 +213,8 @@ class ClustRecNet(Savable, BaseEstimator):
         Raises
         ------
         ValueError
-            If `datasets` were read already, for a network that sees them in the other way.
+            If `datasets` were read already, for a network that sees them in the other way; if one
+            of them has text, missing values, fewer than 10 rows or only constant columns.
         """
         kind = Descriptions if self.network == "set" else Images
         if isinstance(datasets, kind):
@@ -246,7 +244,7 @@ class ClustRecNet(Savable, BaseEstimator):
         check_is_fitted(self)
         if isinstance(X, Descriptions | Images):
             return self._judge(X).mean(axis=0)
-        return self._judge_table(descriptors.sample(self._check_table(X), ordered=self.ordered))
+        return self._judge_table(descriptors.sample(check_table(X), ordered=self.ordered))
 
     def recommend(self, X, *, index: str = "silhouette", n_clusters: int | None = None):
         """Say which algorithms to try on a table, and how.
@@ -274,7 +272,7 @@ class ClustRecNet(Savable, BaseEstimator):
             If `X` has text, missing values, fewer than 10 rows or only constant columns.
         """
         check_is_fitted(self)
-        X_ = self._check_table(X)
+        X_ = check_table(X)
         table = descriptors.sample(X_, ordered=self.ordered)
         ranking = np.argsort(-(probability := self._judge_table(table)), kind="stable")
         candidates = [ALGORITHMS[NAMES[i]] for i in ranking]
@@ -307,7 +305,7 @@ class ClustRecNet(Savable, BaseEstimator):
             other row joins the sampled row next to it.
         """
         best = self.recommend(X, index=index, n_clusters=n_clusters).iloc[0]
-        Z = descriptors.standardise(self._check_table(X))
+        Z = descriptors.standardise(check_table(X))
         n_clusters = None if pd.isna(best["n_clusters"]) else int(best["n_clusters"])
         return selection.cluster(Z, ALGORITHMS[best["algorithm"]], n_clusters)
 
@@ -380,19 +378,6 @@ class ClustRecNet(Savable, BaseEstimator):
         return scores
 
     # Judging a table
-
-    def _check_table(self, X) -> np.ndarray:
-        shape = np.shape(X)
-        if len(shape) != 2 or shape[0] < MIN_ROWS:
-            raise ValueError(
-                f"X has shape {shape}; a table of {MIN_ROWS} rows or more is needed to recommend"
-            )
-        if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OSU":
-            raise ValueError("X holds text; encode it first, as whycluster.table.TableEncoder does")
-        X_ = validation.check_rows(BaseEstimator(), X).astype(np.float64)
-        if np.ptp(X_, axis=0).max() == 0:
-            raise ValueError(f"all {X_.shape[1]} columns are constant; there is nothing to cluster")
-        return X_
 
     def _judge_table(self, table: descriptors.Sample) -> np.ndarray:
         return self._judge(self.read([table])).mean(axis=0)[0]

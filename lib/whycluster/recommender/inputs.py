@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from whycluster import validation
 from whycluster.recommender import descriptors
 from whycluster.recommender.descriptors import MAX_COLUMNS, MAX_ROWS
 
+MIN_ROWS = 10  # of a table
 TABLES_AT_ONCE = 16  # that one process is sent
 
 
@@ -31,8 +35,8 @@ class Descriptions:
         cls, tables: Sequence, *, ordered: bool = True, n_jobs: int = 1, verbose: int = 0
     ) -> "Descriptions":
         """Describe tables, in `n_jobs` processes."""
-        some = (tables[i : i + TABLES_AT_ONCE] for i in range(0, len(tables), TABLES_AT_ONCE))
-        jobs = (delayed(_describe)(part, ordered) for part in some)
+        starts = range(0, len(tables), TABLES_AT_ONCE)
+        jobs = (delayed(_describe)(tables[i : i + TABLES_AT_ONCE], i, ordered) for i in starts)
         described = []
         with tqdm(total=len(tables), unit="table", disable=not verbose) as bar:
             for found in Parallel(n_jobs=n_jobs, return_as="generator")(jobs):
@@ -80,7 +84,7 @@ class Images:
         return [torch.stack(stacked).to(device)]
 
     def _table(self, i: int) -> np.ndarray:
-        return _sample(self.tables[i], self.ordered).Z
+        return _sample(self.tables[i], i, self.ordered).Z
 
 
 def images(tables: Sequence[np.ndarray]) -> Tensor:
@@ -103,11 +107,37 @@ def images(tables: Sequence[np.ndarray]) -> Tensor:
     return out
 
 
-def _describe(tables: Sequence, ordered: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [descriptors.describe(_sample(table, ordered)) for table in tables]
+def check_table(X) -> np.ndarray:
+    """Return a table as numbers, float64 of shape (n_samples, n_features).
+
+    Raises
+    ------
+    ValueError
+        If `X` has text, missing values, fewer than 10 rows or only constant columns.
+    """
+    shape = np.shape(X)
+    if len(shape) != 2 or shape[0] < MIN_ROWS:
+        raise ValueError(
+            f"X has shape {shape}; a table of {MIN_ROWS} rows or more is needed to recommend"
+        )
+    if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OSU":
+        raise ValueError("X holds text; encode it first, as whycluster.table.TableEncoder does")
+    X_ = validation.check_rows(BaseEstimator(), X).astype(np.float64)
+    if np.ptp(X_, axis=0).max() == 0:
+        raise ValueError(f"all {X_.shape[1]} columns are constant; there is nothing to cluster")
+    return X_
 
 
-def _sample(table, ordered: bool) -> descriptors.Sample:
+def _describe(tables: Sequence, start: int, ordered: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Describe the tables of which the first is data set number `start`."""
+    samples = (_sample(table, i, ordered) for i, table in enumerate(tables, start))
+    return [descriptors.describe(sample) for sample in samples]
+
+
+def _sample(table, number: int, ordered: bool) -> descriptors.Sample:
     if isinstance(table, descriptors.Sample):
         return table
-    return descriptors.sample(np.asarray(table), ordered=ordered)
+    try:
+        return descriptors.sample(check_table(table), ordered=ordered)
+    except ValueError as error:
+        raise ValueError(f"data set {number}: {error}") from None
