@@ -14,7 +14,7 @@ from whycluster.stopping import Plateau
 
 History = dict[str, np.ndarray]
 
-SMALL_STEP = 2e9  # multiplications and additions of matrix products, forward and backward
+SMALL_STEP = 1e9  # multiplications and additions of matrix products, forward and backward
 
 
 def train(
@@ -80,9 +80,9 @@ class _Steps:
     """Steps of the optimiser; small ones are taken on one thread, all without subnormal numbers.
 
     How small is counted, not timed, in the first step: results must not depend on what else the
-    machine does. Handing out pieces of less work brings little: pre-training 64-wide networks on
-    breast cancer takes eight times as long on two threads as on one where other processes use the
-    cores, and a fifth less at best where none does.
+    machine does. Two idle cores take a step of ten small networks a sixth faster than one core,
+    two that other processes use take nearly twice as long, as they wait for each other
+    (`bench_stack.py`).
 
     Where weights decay, gates close or memberships are sharp, numbers fall below the smallest
     normal one, 1e-38, and processors are slow with these: sixty epochs of IMN take three times as
