@@ -389,6 +389,7 @@ def test_a_finished_run_is_complete_and_anonymous(project, execute, monkeypatch)
     assert {"torch", "numpy", "scikit-learn", "whycluster"} <= written["versions"].keys()
     assert written["device"]
     assert written["wall_s"] > 1
+    assert not written["resumed"]
     assert written["peak_memory_mb"] > 200 + 30
     left = [p for p in map(_process, set(psutil.pids()) - before) if p and _is_ours(p, project)]
     assert left == []
@@ -406,6 +407,16 @@ def _is_ours(process, project):
         return process.cwd() == str(project) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def test_a_run_that_goes_on_from_earlier_work_says_so(project, execute):
+    add(project, "10-a")
+    phase = project / "outputs/10-a/quick/checkpoint/first.safetensors"
+    phase.parent.mkdir(parents=True)
+    phase.touch()
+    assert execute("10-a").returncode == 0
+    assert read_json(project / "outputs/10-a/quick/record.json")["resumed"]
+    assert not phase.exists()
 
 
 def test_a_cell_error_fails_the_run_in_one_line(project, execute):

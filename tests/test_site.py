@@ -41,6 +41,7 @@ def recorded(run="big", **changes):
         "versions": {"python": "3.11.7"},
         "threads": 2,
         "wall_s": 75.0,
+        "resumed": True,
         "peak_memory_mb": 512,
         "device": "A processor",
         "seeds": [0, 1],
@@ -150,7 +151,13 @@ def test_the_site_shows_every_run_with_its_state(tmp_path):
         "quick",
         "waiting",
     ]
-    for fact in ("1 Mar 2026, 07:05 UTC", "1 min 15 s", "A processor, 2 threads", "512 MB", "0, 1"):
+    for fact in (
+        "1 Mar 2026, 07:05 UTC",
+        "1 min 15 s (resumed)",
+        "A processor, 2 threads",
+        "512 MB",
+        "0, 1",
+    ):
         assert fact in text
 
 

@@ -24,6 +24,7 @@ from whycluster.runs import files, notebooks, parameters, provenance, record, re
 from whycluster.runs.kernel import Kernel, Watch, ends_on_signals
 
 REPORT, PARTIAL, FAILED, LOCK = "report.ipynb", "report.partial.ipynb", "failed.json", ".lock"
+RESUMABLE = ("checkpoint/*", "*.parquet", "*.db")  # phases, labels, trials
 MAX_REPORT = 500_000  # bytes; executed reports of full-scale runs are committed
 START_TIMEOUT = 120  # seconds; loaded machines start kernels slowly
 
@@ -91,7 +92,7 @@ def execute(
     values = parameters.merge(notebook, given or {}, source)
     folder = record.prepare(folder or record.outputs() / notebook.stem / run)
     with _occupied(folder), resources.gpu() as visible:
-        facts = _facts(notebook, run, values)
+        facts = _facts(notebook, run, values, folder)
         marker = _clear(folder)
         try:
             _execute(notebook, folder, given or {}, facts, visible, timeout)
@@ -124,7 +125,7 @@ def _occupied(folder: Path) -> Iterator[None]:
         raise RunError(f"another process is executing a run in {folder}") from None
 
 
-def _facts(notebook: Path, run: str, values: dict) -> dict:
+def _facts(notebook: Path, run: str, values: dict, folder: Path) -> dict:
     """Collect what is known of a run before it starts."""
     return {
         "notebook": notebook.stem,
@@ -136,13 +137,14 @@ def _facts(notebook: Path, run: str, values: dict) -> dict:
         "git": provenance.commit(),
         "versions": provenance.versions(),
         "threads": resources.threads(),
+        "resumed": any(any(folder.glob(pattern)) for pattern in RESUMABLE),
     }
 
 
 def _clear(folder: Path) -> float:
     """Remove what an earlier attempt left, and return the file system's time of day.
 
-    A model/ stays, so that a run can resume from its checkpoints.
+    What `RESUMABLE` names stays, so that a run can go on from there.
     """
     for stale in (PARTIAL, FAILED, record.PARTIAL):
         (folder / stale).unlink(missing_ok=True)
