@@ -80,6 +80,13 @@ class TestSoftReset:
         torch.testing.assert_close(network.encoder.linears[0].weight.detach(), expected)
         assert torch.equal(network.encoder.linears[1].weight, fresh["linears.1.weight"])
 
+    def test_fresh_weights_can_be_wider_and_biases_are_not(self):
+        network, _, fresh = reset(BRB(alpha=0, spread=2, batch_norm=True))
+        now = network.encoder.state_dict()
+        assert torch.equal(now["linears.1.weight"], 2 * fresh["linears.1.weight"])
+        for name in ("linears.1.bias", "norms.1.weight"):
+            assert torch.equal(now[name], fresh[name]), name
+
     def test_shares_kept_by_block(self):
         assert BRB(alpha=0.7).keep(3) == [0.7, 0.7, 1]
         assert BRB(alpha=0.7, embedding=True, growth=0.2).keep(3) == [1, 0.9, 0.7]
@@ -111,6 +118,7 @@ class TestSettings:
             ({"interval": 2.5}, "interval=2.5"),
             ({"alpha": 1.1}, "alpha=1.1 is not a number from 0 to 1"),
             ({"alpha": float("nan")}, "alpha=nan"),
+            ({"spread": -1}, "spread=-1 is not a number of 0 or more"),
             ({"growth": -1}, "growth=-1"),
             ({"n_rows": True}, "n_rows=True"),
             ({"reset": 1}, "reset=1 is not True or False"),

@@ -17,13 +17,15 @@ T          ``interval``           epochs between interventions
 Deviations from the paper
 -------------------------
 1. φ is drawn from the very distribution that the layer was initialised with, uniform in ±1/√n_in.
-   The authors' code draws weights (not biases) from a √6 times wider one, uniform in ±√(6/n_in).
+   The authors' code draws weights (not biases) from a √6 times wider one, uniform in ±√(6/n_in):
+   `spread=6**0.5`. Accuracy of IDEC on digits, two seeds (notebook 31): 72.9 %, theirs 70.6 %.
 2. Before the embedding is clustered, the statistics of batch normalisation are set from the rows as
    the changed encoder now sees them. The authors' code clusters with those of the old weights.
 3. Forgetting momentum means that Adam starts afresh for the centres: moments and number of steps.
    The authors' code keeps the number of steps, so that the first step afterwards is about
    0.1/√0.001, three times, as long as the learning rate. For DCN, whose centres have no optimiser,
-   the counts behind its running means start afresh; the authors' code leaves them.
+   the counts behind its running means start afresh; the authors' code leaves them. On digits it
+   makes no difference whether momentum is forgotten (72.9 %) or kept (73.3 %).
 4. Rows for reclustering are a random sample; in the authors' code they are the first of the table.
 """
 
@@ -63,6 +65,8 @@ class BRB:
         Whether the last layer of the encoder is reset, too.
     batch_norm : bool, default=False
         Whether scale and shift of batch normalisation are reset, too.
+    spread : float, at least 0, default=1
+        Range that fresh weights are drawn from, over the range that the layer was initialised with.
     growth : float, at least 0, default=0
         Added to alpha for each block between a layer and the last one that is reset, up to 1:
         early blocks, which see simple features, can be kept more than late ones.
@@ -88,6 +92,7 @@ class BRB:
     momentum: bool = True
     embedding: bool = False
     batch_norm: bool = False
+    spread: float = 1.0
     growth: float = 0.0
     n_rows: int = 10_000
 
@@ -96,7 +101,8 @@ class BRB:
         for name in ("interval", "n_rows"):
             _check(name, getattr(self, name), Integral, 1, INF, "a whole number of 1 or more")
         _check("alpha", self.alpha, Real, 0, 1, "a number from 0 to 1")
-        _check("growth", self.growth, Real, 0, INF, "a number of 0 or more")
+        for name in ("spread", "growth"):
+            _check(name, getattr(self, name), Real, 0, INF, "a number of 0 or more")
         for name in ("reset", "momentum", "embedding", "batch_norm"):
             _check(name, getattr(self, name), bool, False, True, "True or False")
         if self.recluster is not None and self.recluster not in METHODS:
@@ -140,7 +146,7 @@ def soft_reset(encoder: nn.Module, fresh: nn.Module, brb: BRB) -> None:
     blocks = zip(encoder.blocks, fresh.blocks, brb.keep(len(encoder.blocks)), strict=True)
     for old_layers, new_layers, keep in blocks:
         for old, new in zip(old_layers, new_layers, strict=True):
-            _mix(old, new, keep, brb.batch_norm)
+            _mix(old, new, keep, brb)
 
 
 def as_brb(brb: BRB | Mapping | None) -> BRB | None:
@@ -148,16 +154,16 @@ def as_brb(brb: BRB | Mapping | None) -> BRB | None:
     return BRB(**brb) if isinstance(brb, Mapping) else brb
 
 
-def _mix(old: nn.Module, new: nn.Module, keep: float, batch_norm: bool) -> None:
-    """Mix the parameters of two equal layers, of normalisation only if `batch_norm`."""
+def _mix(old: nn.Module, new: nn.Module, keep: float, brb: BRB) -> None:
+    """Mix the parameters of two equal layers."""
     for old_part, new_part in zip(old.modules(), new.modules(), strict=True):
-        if isinstance(old_part, NORMS) and not batch_norm:
+        is_norm = isinstance(old_part, NORMS)
+        if is_norm and not brb.batch_norm:
             continue
-        own = zip(
-            old_part.parameters(recurse=False), new_part.parameters(recurse=False), strict=True
-        )
-        for theta, phi in own:
-            theta.lerp_(phi.to(theta.device), 1 - keep)
+        fresh = dict(new_part.named_parameters(recurse=False))
+        for name, theta in old_part.named_parameters(recurse=False):
+            spread = brb.spread if name == "weight" and not is_norm else 1.0
+            theta.lerp_(spread * fresh[name].to(theta.device), 1 - keep)
 
 
 def _check(name: str, value, kind: type, low, high, wanted: str) -> None:

@@ -35,7 +35,8 @@ Deviations from the papers
    to it, from `center_count` on. In the code behind BRB's results the count stays at 100:
    `max_center_count=100`.
 5. What was learnt answers `predict`: rows go to the nearest *learnt* centre. The code behind BRB's
-   results clusters the final embedding anew by k-means.
+   results clusters the final embedding anew by k-means: 72.5 % instead of 72.9 % of digits are in
+   their class then, for IDEC with BRB and two seeds (notebook 31).
 6. Batch statistics are set once more from all rows at the end, so that `predict` sees rows as the
    last epoch of training did on average.
 7. With `assignment="gaussian"` (ours), soft assignments of DEC and IDEC are the responsibilities of
