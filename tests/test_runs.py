@@ -1,5 +1,7 @@
 """Runs: parameters are checked, reports are whole or absent, no kernel outlives its run."""
 
+import base64
+import io
 import json
 import os
 import signal
@@ -13,10 +15,11 @@ import numpy as np
 import psutil
 import pytest
 import scratch
+from PIL import Image
 from scratch import COMMAND, add, add_plain, environment, notebook, wait_for
 
 from whycluster import runs
-from whycluster.runs import files, kernel, parameters, provenance, record, resources
+from whycluster.runs import files, kernel, notebooks, parameters, provenance, record, resources
 from whycluster.runs.__main__ import main
 from whycluster.runs.parameters import ParameterError
 
@@ -618,3 +621,25 @@ def test_an_error_of_a_table_is_its_one_line(project, cli):
     assert (project / "elsewhere" / "failed.json").exists()
     wrong = cli("cluster", "gone.csv", "--k", "three")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
+def test_figures_are_stored_with_few_colours_unless_they_can_be_seen_through():
+    blurred = np.random.default_rng(0).normal(128, 20, (200, 300, 4)).astype(np.uint8)
+    blurred[..., 3] = 255
+    pictures = [Image.fromarray(blurred), Image.new("RGBA", (3, 2), (9, 9, 9, 0))]
+    outputs = [
+        nbformat.v4.new_output("display_data", data={"image/png": _png(p)}) for p in pictures
+    ]
+    cell = nbformat.v4.new_code_cell("show()", outputs=outputs)
+    notebooks.shrink_figures(nbformat.v4.new_notebook(cells=[cell]))
+    stored, clear = (output.data["image/png"] for output in cell.outputs)
+    assert clear == _png(pictures[1])
+    assert len(stored) < len(_png(pictures[0]))
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(stored))).convert("RGB"), dtype=int)
+    assert np.abs(seen - blurred[..., :3]).mean() < 8
+
+
+def _png(picture):
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()

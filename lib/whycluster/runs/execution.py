@@ -264,8 +264,8 @@ def _publish(folder: Path, finished: dict, marker: float) -> Path:
     The report is dated back to the start of the run: what was edited meanwhile is newer than it,
     and make will run it again. Checkpoints have served their purpose and are removed.
     """
-    report = nbformat.writes(provenance.anonymise(notebooks.read(folder / PARTIAL)))
-    files.write(folder / PARTIAL, report)
+    report = notebooks.shrink_figures(provenance.anonymise(notebooks.read(folder / PARTIAL)))
+    files.write(folder / PARTIAL, nbformat.writes(report))
     files.write_json(folder / "record.json", finished)
     (folder / record.PARTIAL).unlink()
     os.utime(folder / PARTIAL, (marker, marker))
