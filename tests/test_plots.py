@@ -349,6 +349,14 @@ class TestShapes:
         assert heights == [0.2, 0.5, 0.3]
         assert below.get_ylim()[1] == 2.5
 
+    def test_of_many_clusters_those_that_a_feature_moves_most_are_named(self):
+        contributions = np.outer([-1, 0, 1], np.arange(26))
+        ax = plots.shape_function([0, 1, 3], contributions, [0.2, 0.5, 0.3])
+        named = [f"cluster {k}" for k in range(16, 26)]
+        assert texts(ax.get_legend().get_texts()) == [*named, "16 others"]
+        lines = {line.get_label(): line.get_color() for line in ax.lines}
+        assert [lines[name] for name in named] == plots.cluster_colours(26)[16:]
+
     def test_pairs_without_rows_are_blank(self):
         ax = DRAWINGS["pair_shape"](None)
         shown = ax.collections[0].get_array()
@@ -362,6 +370,12 @@ class TestShapes:
             plots.pair_shape([0, 1], [0, 1], [[1, 2]], ("a", "b"))
         with pytest.raises(ValueError, match="1 ratios of iris for 2 numbers"):
             plots.cost_ratio({"iris": [1]}, [1, 2])
+
+
+def test_a_long_legend_stands_in_columns():
+    points = RNG.normal(size=(40, 2))
+    short, long = (plots.embedding(points, np.arange(40) % n).get_legend() for n in (14, 26))
+    assert (short._ncols, long._ncols) == (1, 2)
 
 
 def test_a_score_matrix_writes_its_numbers_and_leaves_gaps_blank():

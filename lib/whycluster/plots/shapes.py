@@ -7,6 +7,7 @@ from whycluster.plots import style
 from whycluster.plots.style import as_label, cluster_colours, drawing
 
 FEW_VALUES = 12  # up to so many are drawn one by one
+MANY_CLUSTERS = 10  # of more, those that the feature moves least are drawn grey
 
 
 @drawing
@@ -28,7 +29,8 @@ def shape_function(
     values : array-like of shape (n_values,)
         Increasing.
     contributions : array-like of shape (n_values, n_clusters)
-        In logits; drawn as one line per cluster.
+        In logits; drawn as one line per cluster. Of more than ten clusters, the ten of largest
+        mean absolute contribution are named in their colours, the others are grey.
     density : array-like of shape (n_values,)
         Share of the rows at each value, drawn as grey bars on a scale of its own.
     feature_name : str
@@ -51,8 +53,14 @@ def shape_function(
     ax = style.new_axes(ax, 4.6, 3.2)
     ax.axhline(0, color=style.GRID, linewidth=1)
     marker = {"marker": "o", "markersize": 3} if len(values) <= FEW_VALUES else {}
-    for k, colour in enumerate(cluster_colours(contributions.shape[1])):
-        ax.plot(values, contributions[:, k], color=colour, label=f"cluster {k}", **marker)
+    colours = cluster_colours(contributions.shape[1])
+    named = np.sort(style.strongest(density @ np.abs(contributions), MANY_CLUSTERS))
+    others = np.setdiff1d(np.arange(len(colours)), named)
+    for k in named:
+        ax.plot(values, contributions[:, k], color=colours[k], label=f"cluster {k}", **marker)
+    for k in others:
+        label = f"{len(others)} others" if k == others[0] else None
+        ax.plot(values, contributions[:, k], color=style.GRID, zorder=1, label=label, **marker)
     _density(ax, values, density)
     style.add_legend(ax)
     return style.finish(ax, as_label(feature_name), term, grid=None)

@@ -38,6 +38,7 @@ DIVERGING = LinearSegmentedColormap.from_list(
 )
 FONT = 9.0  # points
 HEADING = {"fontsize": FONT, "weight": "bold"}
+LEGEND_ROWS = 14  # entries of a legend that stand in one column
 NAME_LENGTH = 32  # characters of a feature name that a tick label shows
 GOLDEN = 0.61803398875  # fractional parts of its multiples stay apart from each other
 
@@ -117,7 +118,9 @@ def finish(ax, x_name, y_name, *, grid="both", ticks="xy", frame=True) -> Axes:
 def add_legend(ax, *, outside: bool = True, **options) -> None:
     """Add the legend, beside the drawing or where it hides least."""
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if outside else {"loc": "best"}
-    legend = ax.legend(frameon=False, fontsize=FONT - 0.5, labelcolor=INK, **place, **options)
+    n_columns = -(-len(ax.get_legend_handles_labels()[1]) // LEGEND_ROWS)
+    look = {"frameon": False, "fontsize": FONT - 0.5, "labelcolor": INK, "ncols": n_columns or 1}
+    legend = ax.legend(**look, **place, **options)
     legend.get_title().set(fontsize=FONT - 1, color=NEUTRAL)
 
 
