@@ -374,7 +374,7 @@ class TestShapes:
 
 def test_a_long_legend_stands_in_columns():
     points = RNG.normal(size=(40, 2))
-    short, long = (plots.embedding(points, np.arange(40) % n).get_legend() for n in (14, 26))
+    short, long = (plots.embedding(points, np.arange(40) % n).get_legend() for n in (20, 26))
     assert (short._ncols, long._ncols) == (1, 2)
 
 

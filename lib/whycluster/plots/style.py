@@ -38,7 +38,7 @@ DIVERGING = LinearSegmentedColormap.from_list(
 )
 FONT = 9.0  # points
 HEADING = {"fontsize": FONT, "weight": "bold"}
-LEGEND_ROWS = 14  # entries of a legend that stand in one column
+LEGEND_ROWS = 20  # entries of a legend that stand in one column
 NAME_LENGTH = 32  # characters of a feature name that a tick label shows
 GOLDEN = 0.61803398875  # fractional parts of its multiples stay apart from each other
 
