@@ -166,6 +166,13 @@ def test_embedding_counts_the_rows_of_each_cluster():
         plots.embedding(np.zeros((5, 3)), [0] * 5)
 
 
+def test_embedding_names_classes_after_their_levels():
+    ax = plots.embedding(np.zeros((3, 2)), [0, 1, 1], names=["$ setosa", 7])
+    assert texts(ax.get_legend().get_texts()) == [r"\$ setosa (1)", "7 (2)"]
+    with pytest.raises(ValueError, match="1 names for labels up to 1"):
+        plots.embedding(np.zeros((3, 2)), [0, 1, 1], names=["setosa"])
+
+
 def test_history_takes_epochs_or_curves_and_many_models():
     by_epoch = plots.history([{"a": 3, "b": 1}, {"a": 2}])
     assert [line.get_ydata().tolist() for line in by_epoch.lines] == [[3, 2], [1]]

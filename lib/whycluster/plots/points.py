@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from whycluster.plots import style
-from whycluster.plots.style import cluster_colours, drawing
+from whycluster.plots.style import as_label, cluster_colours, drawing
 
 
 @drawing
@@ -17,9 +17,10 @@ def embedding(
     labels,
     *,
     axis_names: Sequence[str] = ("component 1", "component 2"),
+    names: Sequence | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Rows as points in the plane, coloured by cluster.
+    """Rows as points in the plane, coloured by cluster or class.
 
     Parameters
     ----------
@@ -29,15 +30,19 @@ def embedding(
         Clusters from 0; -1 is drawn grey as "no cluster".
     axis_names : pair of str
         What the coordinates are, with unit.
+    names : sequence, optional
+        What labels 0, 1, ... stand for, as written in the legend; clusters where it is None.
 
     Raises
     ------
     ValueError
-        Points that are not two columns, or not one integer label per point.
+        Points that are not two columns, not one integer label per point, or too few names.
     """
     points, labels = _check(points, np.asarray(labels), 2, "label")
+    if names is not None and len(names) <= labels.max():
+        raise ValueError(f"{len(names)} names for labels up to {labels.max()}; give one per label")
     ax = style.new_axes(ax, 5.6, 4.4)
-    _scatter_clusters(ax, points, labels)
+    _scatter_clusters(ax, points, labels, names)
     return style.finish(ax, *axis_names, grid=None)
 
 
@@ -161,12 +166,13 @@ def _dots(n_points: int) -> dict:
     return {"s": size, "linewidths": 0, "rasterized": n_points > 2000}
 
 
-def _scatter_clusters(ax, points, labels) -> None:
+def _scatter_clusters(ax, points, labels, names=None) -> None:
     """Dots in the colours of their clusters, with a legend that counts them."""
     colours = cluster_colours(labels.max() + 1)
     dots = _dots(len(points))
     for k in np.unique(labels):
         rows = points[labels == k]
-        name, colour = (f"cluster {k}", colours[k]) if k >= 0 else ("no cluster", style.NEUTRAL)
+        name = f"cluster {k}" if names is None else as_label(str(names[k]))
+        name, colour = (name, colours[k]) if k >= 0 else ("no cluster", style.NEUTRAL)
         ax.scatter(*rows.T, color=colour, alpha=0.75, label=f"{name} ({len(rows)})", **dots)
     style.add_legend(ax, markerscale=float(np.sqrt(28 / dots["s"])), title="rows in parentheses")
