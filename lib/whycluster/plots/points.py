@@ -169,10 +169,13 @@ def _dots(n_points: int) -> dict:
 def _scatter_clusters(ax, points, labels, names=None) -> None:
     """Dots in the colours of their clusters, with a legend that counts them."""
     colours = cluster_colours(labels.max() + 1)
+    if names is None:
+        names = [f"cluster {k}" for k in range(len(colours))]
     dots = _dots(len(points))
     for k in np.unique(labels):
         rows = points[labels == k]
-        name = f"cluster {k}" if names is None else as_label(str(names[k]))
-        name, colour = (name, colours[k]) if k >= 0 else ("no cluster", style.NEUTRAL)
+        name, colour = "no cluster", style.NEUTRAL
+        if k >= 0:
+            name, colour = as_label(str(names[k])), colours[k]
         ax.scatter(*rows.T, color=colour, alpha=0.75, label=f"{name} ({len(rows)})", **dots)
     style.add_legend(ax, markerscale=float(np.sqrt(28 / dots["s"])), title="rows in parentheses")
