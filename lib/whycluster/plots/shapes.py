@@ -59,7 +59,7 @@ def shape_function(
     for k in named:
         ax.plot(values, contributions[:, k], color=colours[k], label=f"cluster {k}", **marker)
     for k in others:
-        label = f"{len(others)} others" if k == others[0] else None
+        label = f"{len(others)} other{'s' * (len(others) > 1)}" if k == others[0] else None
         ax.plot(values, contributions[:, k], color=style.GRID, zorder=1, label=label, **marker)
     _density(ax, values, density)
     style.add_legend(ax)
