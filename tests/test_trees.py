@@ -10,6 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, make_blobs
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from whycluster import SoftClusteringTree, TAOClusteringTree, metrics
@@ -130,6 +131,12 @@ class TestBoth:
         with pytest.raises(ValueError, match=r"representation has 199 rows and X 200") as error:
             clone(tree).fit(X, representation=X[1:])
         assert "\n" not in str(error.value)
+
+    def test_clusters_without_rows_are_announced(self, tree, planted):
+        shallow = clone(tree).set_params(n_clusters=7, depth=1)
+        with pytest.warns(ConvergenceWarning, match="found . clusters, n_clusters=7"):
+            shallow.fit(planted[0])
+        assert len(set(shallow.labels_)) < 7
 
     def test_a_saved_tree_still_prints_and_draws(self, tree, tmp_path):
         tree.save(tmp_path)

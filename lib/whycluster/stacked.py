@@ -15,6 +15,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     clone,
+    is_clusterer,
 )
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -98,6 +99,8 @@ class StackedEstimator(Savable, BaseEstimator, ABC):
             model.history_ = {name: values[..., i] for name, values in history.items()}
             model.fit_seconds_ = float(seconds[i])
             model._describe(data)
+            if is_clusterer(model):
+                validation.warn_of_empty_clusters(model, stacklevel=3)
 
     def _check_settings(self) -> None:
         self._validate_params()

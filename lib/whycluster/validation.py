@@ -1,12 +1,16 @@
 """Checks of user input that every estimator shares; one line per fault, naming the offender."""
 
 import numbers
+import warnings
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
+
+from whycluster.wording import short
 
 
 def check_fit(estimator, X) -> np.ndarray:
@@ -84,6 +88,19 @@ def check_n_clusters(n_clusters: int, X: np.ndarray) -> None:
         raise ValueError(
             f"n_clusters={n_clusters} exceeds the {n_distinct} distinct rows of X; "
             "pass at most that"
+        )
+
+
+def warn_of_empty_clusters(estimator, stacklevel: int) -> None:
+    """Warn if fewer clusters were found than asked for, as k-means of scikit-learn does."""
+    n_found = len(np.unique(estimator.labels_))
+    if n_found < estimator.n_clusters:
+        warnings.warn(
+            f"{type(estimator).__name__} with random_state={short(estimator.random_state)} found "
+            f"{n_found} clusters, n_clusters={estimator.n_clusters}: the others hold no rows; "
+            "lower n_clusters or try another random_state",
+            ConvergenceWarning,
+            stacklevel=stacklevel + 1,
         )
 
 

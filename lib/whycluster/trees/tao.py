@@ -159,6 +159,7 @@ class TAOClusteringTree(TreeReading, ClusterMixin, Savable, BaseEstimator):
         self.history_ = np.array(best["history"])
         self.n_iter_ = len(self.history_) - 1
         self._describe_tree(X_, representation)
+        validation.warn_of_empty_clusters(self, stacklevel=2)
         return self
 
     def fit_seeds(self, X, random_states, representation=None) -> list["TAOClusteringTree"]:
