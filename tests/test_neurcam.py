@@ -7,7 +7,7 @@ import torch
 
 from whycluster import NeurCAM
 from whycluster.distances import fast_squared_distances
-from whycluster.losses import fuzzy_clustering_loss
+from whycluster.losses import fuzzy_clustering_loss, fuzzy_memberships
 from whycluster.metrics import clustering_accuracy
 from whycluster.neurcam import additive, estimator, training
 
@@ -181,6 +181,29 @@ class TestObjective:
         loss = fuzzy_clustering_loss(w.log(), distances, 2.0)
         torch.testing.assert_close(loss, torch.tensor([(0.25 * 16 + 0.04 * 25 + 0.64 * 9) / 2]))
 
+    @pytest.mark.parametrize("fuzziness", [1.0, 1.05, 2.0])
+    def test_no_memberships_have_a_lower_loss_than_the_fuzzy_ones(self, fuzziness):
+        rng = np.random.default_rng(0)
+        distances = torch.from_numpy(rng.uniform(0.1, 4, (1, 50, 5)))
+        best = fuzzy_memberships(distances, fuzziness)
+        torch.testing.assert_close(best.sum(dim=-1), torch.ones(1, 50, dtype=torch.double))
+        others = torch.from_numpy(rng.dirichlet(np.ones(5), (20, 50)))
+        others = torch.cat([others, 0.99 * best + 0.01 * others])
+        at_best = fuzzy_clustering_loss(best.log(), distances, fuzziness)
+        assert (fuzzy_clustering_loss(others.log(), distances, fuzziness) > at_best).all()
+
+    def test_clusters_near_each_other_are_all_kept(self):
+        rng = np.random.default_rng(0)
+        y = np.arange(600) % 12
+        X = rng.normal(size=(12, 8))[y] + rng.normal(scale=0.3, size=(600, 8))
+        pairs = np.eye(12)[np.arange(12) // 2] + 0.3 * np.eye(12)
+        representation = pairs[y] + rng.normal(scale=0.01, size=(600, 12))
+        settings = SMALL | dict(warmup_epochs=60, anneal_epochs=20, max_epochs=120, batch_size=100)
+        found = NeurCAM(12, n_init=1, learning_rate=1e-2, **settings).fit_seeds(
+            X, range(5), representation=representation
+        )
+        assert [len(np.unique(model.labels_)) for model in found] == [12] * 5
+
     def test_inertia_is_to_the_learnt_centres_in_the_representation(self, X):
         representation = 10 + 5 * X.to_numpy()[:, [2, 6]]
         model = NeurCAM(4, **TINY).fit(X, representation=representation)
@@ -266,7 +289,8 @@ class TestSeeds:
         model = NeurCAM(4, **TINY | dict(max_epochs=300, patience=3, learning_rate=0.05)).fit(X)
         assert 20 < model.n_iter_ < 300
         assert len(model.history_["final/clustering"]) < 288
-        assert sum(len(v) for k, v in model.history_.items() if "clustering" in k) == model.n_iter_
+        n_epochs = {name.split("/")[0]: len(loss) for name, loss in model.history_.items()}
+        assert sum(n_epochs.values()) == model.n_iter_
 
 
 class Killed(BaseException):

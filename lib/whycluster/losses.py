@@ -224,6 +224,32 @@ def fuzzy_clustering_loss(log_w: Tensor, distances: Tensor, fuzziness: float) ->
     return ((fuzziness * log_w).exp() * distances).sum(dim=-1).mean(dim=-1)
 
 
+def fuzzy_memberships(distances: Tensor, fuzziness: float) -> Tensor:
+    """Memberships that minimise `fuzzy_clustering_loss`, those of fuzzy c-means (Bezdek, 1981).
+
+    w_k is proportional to ‖x - z_k‖ to the power of -2 / (m - 1).
+
+    Parameters
+    ----------
+    distances : Tensor of shape (n_models, n_rows, n_clusters)
+        Squared.
+    fuzziness : float
+        m, at least 1; 1 gives each row to its nearest centre, as the limit does.
+
+    Returns
+    -------
+    Tensor of shape (n_models, n_rows, n_clusters)
+        Rows sum to one.
+
+    Examples
+    --------
+    >>> fuzzy_memberships(torch.tensor([[[1.0, 4.0]]]), 2.0)
+    tensor([[[0.8000, 0.2000]]])
+    """
+    log_distances = distances.clamp_min(torch.finfo(distances.dtype).tiny).log()
+    return (-log_distances / max(fuzziness - 1, 1e-6)).softmax(dim=-1)
+
+
 def spectral_loss(y: Tensor, affinity: Tensor) -> Tensor:
     """Mean over rows of ½ Σ_j W_ij ‖y_i - y_j‖², the loss of SpectralNet.
 

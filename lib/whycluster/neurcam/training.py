@@ -64,7 +64,7 @@ class Network(nn.Module):
 class Stages(nn.Module):
     """The phases of training on one data set; each returns its history.
 
-    A module so that a checkpoint of a phase holds the memberships w* that later phases follow.
+    A module so that a checkpoint of a phase holds the memberships w* that a later phase follows.
     """
 
     def __init__(self, settings, network: Network, data: Represented, streams: Streams):
@@ -76,42 +76,56 @@ class Stages(nn.Module):
         self.register_buffer("target", torch.zeros(shape, device=streams.device))
 
     def start(self, seeds: list[int], n_epochs: int, tick) -> History:
-        """Put the centres where mini-batch k-means finds them; train the network around them."""
+        """Put the centres where mini-batch k-means finds them; bring the network to them.
+
+        While the centres are held, the memberships that minimise Eq. (15) are known: these are w*.
+        """
         rows = self.representation.cpu().numpy()
         for centres, seed in zip(self.network.centres.data, seeds, strict=True):
             found = first_centres(rows, self.settings.n_clusters, seed)
             centres.copy_(torch.from_numpy(found))
+        distances = fast_squared_distances(
+            self.representation.expand(len(seeds), -1, -1), self.network.centres.data
+        )
+        self.target.copy_(losses.fuzzy_memberships(distances, self.settings.fuzziness))
         self.network.centres.requires_grad_(False)
-        history = self._train((1.0, 1.0), n_epochs, tick)
+        history = self._train((1.0, 1.0), n_epochs, tick, {"divergence": 1.0})
         self.network.centres.requires_grad_(True)
         return history
 
     def warm_up(self, tick) -> History:
         """Minimise Eq. (15) with soft gates; keep the memberships w* that come out."""
         n_epochs = self.settings.warmup_epochs - self.settings.warmup_epochs // 2
-        history = self._train((1.0, 1.0), n_epochs, tick)
+        history = self._train((1.0, 1.0), n_epochs, tick, {"clustering": 1.0})
         self.target.copy_(self._logits((1.0, 1.0)).softmax(dim=-1))
         return history
 
     def anneal_pairs(self, tick) -> History:
         """Let T₂ fall to next to nothing, minimising Eq. (17)."""
-        return self._train((1.0, None), self.settings.anneal_epochs, tick, guided=True)
+        return self._train((1.0, None), self.settings.anneal_epochs, tick, self._weights)
 
     def anneal_shapes(self, tick) -> History:
         """Let T fall to next to nothing, minimising Eq. (17) with the pairs selected."""
-        return self._train((None, 0.0), self.settings.anneal_epochs, tick, guided=True)
+        return self._train((None, 0.0), self.settings.anneal_epochs, tick, self._weights)
 
     def finish(self, n_epochs: int, tick) -> History:
         """Minimise Eq. (17) with every gate one-hot."""
-        return self._train((0.0, 0.0), n_epochs, tick, guided=True)
+        return self._train((0.0, 0.0), n_epochs, tick, self._weights)
 
-    def _train(self, temperatures, n_epochs: int, tick, *, guided: bool = False) -> History:
+    @property
+    def _weights(self) -> dict[str, float]:
+        return {
+            "clustering": self.settings.clustering_weight,
+            "divergence": self.settings.kl_weight,
+        }
+
+    def _train(self, temperatures, n_epochs: int, tick, weights: dict[str, float]) -> History:
         """Train at given temperatures; None: one that falls, which early stopping must not end."""
         s = self.settings
 
         def step(rows: Tensor, progress: float) -> dict[str, Tensor]:
             now = tuple(COLDEST**progress if t is None else t for t in temperatures)
-            return self._losses(rows, now, guided)
+            return self._losses(rows, now, weights)
 
         optimizer = self._adam()
         waits = {"patience": s.patience, "decay_patience": s.decay_patience}
@@ -122,20 +136,19 @@ class Stages(nn.Module):
         trained = plateau.n_epochs if plateau else np.full(len(self.streams), n_epochs)
         return history | {"epochs": trained}
 
-    def _losses(self, rows: Tensor, temperatures, guided: bool) -> dict[str, Tensor]:
-        """Return the terms of Eq. (17); the first alone, Eq. (15), before there is a w*."""
+    def _losses(self, rows: Tensor, temperatures, weights: dict[str, float]) -> dict[str, Tensor]:
+        """Return those terms of Eq. (17) that have a weight; the first alone is Eq. (15)."""
         s, network = self.settings, self.network
         log_w = network.logits(self.x[rows], temperatures).log_softmax(dim=-1)
-        distances = fast_squared_distances(self.representation[rows], network.centres)
-        distances = distances / self.representation.shape[1]
-        clustering = losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness)
-        if not guided:
-            return {"clustering": clustering}
-        target = self.target.gather(1, rows[..., None].expand(-1, -1, s.n_clusters))
-        return {
-            "clustering": s.clustering_weight * clustering,
-            "divergence": s.kl_weight * losses.assignment_divergence(target, log_w),
-        }
+        terms = {}
+        if "clustering" in weights:
+            distances = fast_squared_distances(self.representation[rows], network.centres)
+            distances = distances / self.representation.shape[1]
+            terms["clustering"] = losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness)
+        if "divergence" in weights:
+            target = self.target.gather(1, rows[..., None].expand(-1, -1, s.n_clusters))
+            terms["divergence"] = losses.assignment_divergence(target, log_w)
+        return {name: weights[name] * term for name, term in terms.items()}
 
     def _adam(self) -> torch.optim.Optimizer:
         gates = [part.selection for part in self.network.parts]
