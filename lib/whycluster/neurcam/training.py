@@ -76,7 +76,7 @@ class Stages(nn.Module):
         self.register_buffer("target", torch.zeros(shape, device=streams.device))
 
     def start(self, seeds: list[int], n_epochs: int, tick) -> History:
-        """Put the centres where mini-batch k-means finds them; bring the network to them.
+        """Put the centres where mini-batch k-means finds them; minimise Eq. (17) around them.
 
         While the centres are held, the memberships that minimise Eq. (15) are known: these are w*.
         """
@@ -89,43 +89,36 @@ class Stages(nn.Module):
         )
         self.target.copy_(losses.fuzzy_memberships(distances, self.settings.fuzziness))
         self.network.centres.requires_grad_(False)
-        history = self._train((1.0, 1.0), n_epochs, tick, {"divergence": 1.0})
+        history = self._train((1.0, 1.0), n_epochs, tick, guided=True)
         self.network.centres.requires_grad_(True)
         return history
 
     def warm_up(self, tick) -> History:
         """Minimise Eq. (15) with soft gates; keep the memberships w* that come out."""
         n_epochs = self.settings.warmup_epochs - self.settings.warmup_epochs // 2
-        history = self._train((1.0, 1.0), n_epochs, tick, {"clustering": 1.0})
+        history = self._train((1.0, 1.0), n_epochs, tick)
         self.target.copy_(self._logits((1.0, 1.0)).softmax(dim=-1))
         return history
 
     def anneal_pairs(self, tick) -> History:
         """Let T₂ fall to next to nothing, minimising Eq. (17)."""
-        return self._train((1.0, None), self.settings.anneal_epochs, tick, self._weights)
+        return self._train((1.0, None), self.settings.anneal_epochs, tick, guided=True)
 
     def anneal_shapes(self, tick) -> History:
         """Let T fall to next to nothing, minimising Eq. (17) with the pairs selected."""
-        return self._train((None, 0.0), self.settings.anneal_epochs, tick, self._weights)
+        return self._train((None, 0.0), self.settings.anneal_epochs, tick, guided=True)
 
     def finish(self, n_epochs: int, tick) -> History:
         """Minimise Eq. (17) with every gate one-hot."""
-        return self._train((0.0, 0.0), n_epochs, tick, self._weights)
+        return self._train((0.0, 0.0), n_epochs, tick, guided=True)
 
-    @property
-    def _weights(self) -> dict[str, float]:
-        return {
-            "clustering": self.settings.clustering_weight,
-            "divergence": self.settings.kl_weight,
-        }
-
-    def _train(self, temperatures, n_epochs: int, tick, weights: dict[str, float]) -> History:
+    def _train(self, temperatures, n_epochs: int, tick, *, guided: bool = False) -> History:
         """Train at given temperatures; None: one that falls, which early stopping must not end."""
         s = self.settings
 
         def step(rows: Tensor, progress: float) -> dict[str, Tensor]:
             now = tuple(COLDEST**progress if t is None else t for t in temperatures)
-            return self._losses(rows, now, weights)
+            return self._losses(rows, now, guided)
 
         optimizer = self._adam()
         waits = {"patience": s.patience, "decay_patience": s.decay_patience}
@@ -136,19 +129,20 @@ class Stages(nn.Module):
         trained = plateau.n_epochs if plateau else np.full(len(self.streams), n_epochs)
         return history | {"epochs": trained}
 
-    def _losses(self, rows: Tensor, temperatures, weights: dict[str, float]) -> dict[str, Tensor]:
-        """Return those terms of Eq. (17) that have a weight; the first alone is Eq. (15)."""
+    def _losses(self, rows: Tensor, temperatures, guided: bool) -> dict[str, Tensor]:
+        """Return the terms of Eq. (17), or the first alone, Eq. (15)."""
         s, network = self.settings, self.network
         log_w = network.logits(self.x[rows], temperatures).log_softmax(dim=-1)
-        terms = {}
-        if "clustering" in weights:
-            distances = fast_squared_distances(self.representation[rows], network.centres)
-            distances = distances / self.representation.shape[1]
-            terms["clustering"] = losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness)
-        if "divergence" in weights:
-            target = self.target.gather(1, rows[..., None].expand(-1, -1, s.n_clusters))
-            terms["divergence"] = losses.assignment_divergence(target, log_w)
-        return {name: weights[name] * term for name, term in terms.items()}
+        distances = fast_squared_distances(self.representation[rows], network.centres)
+        distances = distances / self.representation.shape[1]
+        clustering = losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness)
+        if not guided:
+            return {"clustering": clustering}
+        target = self.target.gather(1, rows[..., None].expand(-1, -1, s.n_clusters))
+        return {
+            "clustering": s.clustering_weight * clustering,
+            "divergence": s.kl_weight * losses.assignment_divergence(target, log_w),
+        }
 
     def _adam(self) -> torch.optim.Optimizer:
         gates = [part.selection for part in self.network.parts]
