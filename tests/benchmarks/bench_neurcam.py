@@ -59,7 +59,7 @@ def build_step(
     optimizer = stages._adam()
 
     def step():
-        losses = stages._losses(rows, (gates, gates), guided=True)
+        losses = stages._losses(rows, (gates, gates), stages._weights)
         optimizer.zero_grad(set_to_none=True)
         sum(loss.sum() for loss in losses.values()).backward()
         optimizer.step()

@@ -23,13 +23,13 @@ m, γ            ``fuzziness``, ``kl_weight``
 Deviations from the paper
 -------------------------
 1. For the first half of the warm-up the centres are held where k-means put them, and Eq. (17) is
-   minimised with the memberships that are best for them, those of fuzzy c-means, for w*. The
-   gradient of Eq. (15) alone vanishes with a membership: clusters near each other are merged, and
-   stay so. Of six single runs on a spectral embedding of Pendigits, with 60 epochs of warm-up, all
-   keep their ten clusters; by Eq. (15) two do, the others at three to seven times the inertia of
-   k-means. Of 20 on planted clusters (those of tests/test_neurcam.py) 14 select the planted
-   features, 11 by Eq. (15), 10 with free centres besides. Where few words must do (notebook 21)
-   Eq. (15) selects better: 1.03 times the inertia of k-means instead of 1.05.
+   minimised with γ = 0.1 and, for w*, the memberships that are best for these centres: those of
+   fuzzy c-means. The gradient of Eq. (15) alone vanishes with a membership: clusters near each
+   other are merged, and stay so. Of six single runs on a spectral embedding of Pendigits, with 60
+   epochs of warm-up, all keep their ten clusters; by Eq. (15) two do, the others at three to seven
+   times the inertia of k-means. Of 20 on planted clusters (those of tests/test_neurcam.py) 14
+   select the planted features, 11 by Eq. (15), 10 with free centres besides. Where few words must
+   do (notebook 21) Eq. (15) selects better: 1.03 times the inertia of k-means instead of 1.05.
 2. Gates have a learning rate of their own, five times that of the rest: 14 of those 20 runs then
    select the planted features, 10 with equal rates.
 3. Both terms of Eq. (17) are means over rows, and squared distances are in units of the total
@@ -104,9 +104,9 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
     learning_rate, gate_learning_rate : float, default=2e-3, 1e-2
         Adam, for the shape functions and centres; for the selection gates.
     clustering_weight : float, default=1
-        Weight of Eq. (15) in Eq. (17). 0 ablates it ("No CL" of Table 3).
+        Weight of Eq. (15) after the warm-up. 0 ablates it ("No CL" of Table 3).
     kl_weight : float, default=0.1
-        γ of Eq. (17). 0 ablates the divergence ("No KL" of Table 3).
+        γ of Eq. (17) after the warm-up. 0 ablates the divergence ("No KL" of Table 3).
     n_init : int, default=5
         Restarts; the one of lowest inertia is kept, as in the paper (Sec. 5.1).
     random_state : int, RandomState or None, default=None

@@ -14,6 +14,10 @@ from whycluster.training import History, train
 
 COLDEST = 1e-5  # last temperature of a gate before it is made one-hot
 
+Weights = tuple[float, float]  # of the two terms of Eq. (17)
+HELD: Weights = (1.0, 0.1)  # while the centres are held
+FREE: Weights = (1.0, 0.0)  # Eq. (15)
+
 
 class Network(nn.Module):
     """Channels of one feature, channels of two, an intercept, and the centres."""
@@ -89,36 +93,40 @@ class Stages(nn.Module):
         )
         self.target.copy_(losses.fuzzy_memberships(distances, self.settings.fuzziness))
         self.network.centres.requires_grad_(False)
-        history = self._train((1.0, 1.0), n_epochs, tick, guided=True)
+        history = self._train((1.0, 1.0), n_epochs, tick, HELD)
         self.network.centres.requires_grad_(True)
         return history
 
     def warm_up(self, tick) -> History:
         """Minimise Eq. (15) with soft gates; keep the memberships w* that come out."""
         n_epochs = self.settings.warmup_epochs - self.settings.warmup_epochs // 2
-        history = self._train((1.0, 1.0), n_epochs, tick)
+        history = self._train((1.0, 1.0), n_epochs, tick, FREE)
         self.target.copy_(self._logits((1.0, 1.0)).softmax(dim=-1))
         return history
 
     def anneal_pairs(self, tick) -> History:
         """Let T₂ fall to next to nothing, minimising Eq. (17)."""
-        return self._train((1.0, None), self.settings.anneal_epochs, tick, guided=True)
+        return self._train((1.0, None), self.settings.anneal_epochs, tick, self._weights)
 
     def anneal_shapes(self, tick) -> History:
         """Let T fall to next to nothing, minimising Eq. (17) with the pairs selected."""
-        return self._train((None, 0.0), self.settings.anneal_epochs, tick, guided=True)
+        return self._train((None, 0.0), self.settings.anneal_epochs, tick, self._weights)
 
     def finish(self, n_epochs: int, tick) -> History:
         """Minimise Eq. (17) with every gate one-hot."""
-        return self._train((0.0, 0.0), n_epochs, tick, guided=True)
+        return self._train((0.0, 0.0), n_epochs, tick, self._weights)
 
-    def _train(self, temperatures, n_epochs: int, tick, *, guided: bool = False) -> History:
+    @property
+    def _weights(self) -> Weights:
+        return self.settings.clustering_weight, self.settings.kl_weight
+
+    def _train(self, temperatures, n_epochs: int, tick, weights: Weights) -> History:
         """Train at given temperatures; None: one that falls, which early stopping must not end."""
         s = self.settings
 
         def step(rows: Tensor, progress: float) -> dict[str, Tensor]:
             now = tuple(COLDEST**progress if t is None else t for t in temperatures)
-            return self._losses(rows, now, guided)
+            return self._losses(rows, now, weights)
 
         optimizer = self._adam()
         waits = {"patience": s.patience, "decay_patience": s.decay_patience}
@@ -129,19 +137,16 @@ class Stages(nn.Module):
         trained = plateau.n_epochs if plateau else np.full(len(self.streams), n_epochs)
         return history | {"epochs": trained}
 
-    def _losses(self, rows: Tensor, temperatures, guided: bool) -> dict[str, Tensor]:
-        """Return the terms of Eq. (17), or the first alone, Eq. (15)."""
+    def _losses(self, rows: Tensor, temperatures, weights: Weights) -> dict[str, Tensor]:
+        """Return the terms of Eq. (17)."""
         s, network = self.settings, self.network
         log_w = network.logits(self.x[rows], temperatures).log_softmax(dim=-1)
         distances = fast_squared_distances(self.representation[rows], network.centres)
         distances = distances / self.representation.shape[1]
-        clustering = losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness)
-        if not guided:
-            return {"clustering": clustering}
         target = self.target.gather(1, rows[..., None].expand(-1, -1, s.n_clusters))
         return {
-            "clustering": s.clustering_weight * clustering,
-            "divergence": s.kl_weight * losses.assignment_divergence(target, log_w),
+            "clustering": weights[0] * losses.fuzzy_clustering_loss(log_w, distances, s.fuzziness),
+            "divergence": weights[1] * losses.assignment_divergence(target, log_w),
         }
 
     def _adam(self) -> torch.optim.Optimizer:
