@@ -201,6 +201,8 @@ def test_seed_scores_draw_every_seed_and_the_published_value():
     assert ax.collections[0].get_offsets()[:, 0].tolist() == [1, 2, 3, 4, 4]
     assert ax.collections[-1].get_offsets().tolist() == [[5, 1]]
     assert texts(ax.get_legend().get_texts()) == ["one seed", "mean", "published"]
+    ax = plots.seed_scores({"A": [1.0, 2.0]}, dot_name="one table")
+    assert texts(ax.get_legend().get_texts()) == ["one table", "mean"]
     with pytest.raises(ValueError, match="published value without scores: C"):
         plots.seed_scores({"A": [1]}, {"C": 1})
 

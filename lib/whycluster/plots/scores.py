@@ -15,6 +15,7 @@ def seed_scores(
     published: Mapping[str, float] | None = None,
     *,
     score_name: str = "ACC (%)",
+    dot_name: str = "one seed",
     ax: Axes | None = None,
 ) -> Axes:
     """Scores of every seed beside the published value.
@@ -27,6 +28,8 @@ def seed_scores(
         Published values of some of them.
     score_name : str, default="ACC (%)"
         Name of the score, with unit.
+    dot_name : str, default="one seed"
+        What a dot is, where it is something else.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def seed_scores(
     scores = [np.asarray(seeds, dtype=float) for seeds in values.values()]
     heights = np.concatenate([_spread(seeds, line) for line, seeds in enumerate(scores)])
     dots = {"s": 24, "color": style.PALETTE[0], "alpha": 0.55, "linewidths": 0}
-    ax.scatter(np.concatenate(scores), heights, label="one seed", **dots)
+    ax.scatter(np.concatenate(scores), heights, label=dot_name, **dots)
     lines = np.arange(len(scores))
     means = [seeds.mean() for seeds in scores]
     ax.vlines(means, lines - 0.3, lines + 0.3, color=style.PALETTE[0], linewidth=2.2, label="mean")
