@@ -9,7 +9,7 @@ from sklearn.cluster import BisectingKMeans, KMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 
-from whycluster.attribution import attribute
+from whycluster.contract.attribution import attribute
 
 RNG = np.random.default_rng(0)
 LABELS = np.repeat([0, 1, 2], 20)

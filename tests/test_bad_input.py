@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from whycluster import IDC, methods
-from whycluster.explanation import Explanation
+from whycluster.contract.explanation import Explanation
 from whycluster.table import TableEncoder, TableError, read
 
 RNG = np.random.default_rng(0)

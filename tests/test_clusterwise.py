@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.frozen import FrozenEstimator
 
 from whycluster import ClusterwiseIMN, GowerClustering, IMNClassifier
-from whycluster.attribution import shap_of_columns
+from whycluster.contract.column_shap import shap_of_columns
 from whycluster.datasets.planted import make_planted_drivers
 from whycluster.table import TableEncoder, TableError
 

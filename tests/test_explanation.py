@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whycluster.explanation import Explanation
+from whycluster.contract.explanation import Explanation
 
 NAMES = ["age", "income", "height"]
 SAMPLE = np.array([[1.0, 0.0, 0.5], [0.5, 0.0, 0.0], [0.0, 0.25, 0.0]])

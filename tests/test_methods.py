@@ -8,7 +8,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from whycluster import TAOClusteringTree, methods
-from whycluster.explanation import Explanation
+from whycluster.contract.explanation import Explanation
 from whycluster.table import TableEncoder, read, write_example
 
 N_ROWS = 400

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.base import BaseEstimator
 
-from whycluster import persistence
+from whycluster.contract import persistence
 
 WEIGHTS = {"layer.weight": torch.arange(6.0).view(1, 2, 3).mT, "layer.bias": torch.ones(1)}
 

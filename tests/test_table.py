@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 
-from whycluster.explanation import Explanation
+from whycluster.contract.explanation import Explanation
 from whycluster.table import TableEncoder, TableError, read, write_example
 
 N_ROWS = 60

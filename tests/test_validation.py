@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
-from whycluster.validation import check_fit, check_n_clusters, check_predict
+from whycluster.contract.validation import check_fit, check_n_clusters, check_predict
 
 X = np.array([[0.0, 1.0], [2.0, 3.0], [2.0, 3.0], [4.0, 5.0]])
 FRAME = pd.DataFrame(X, columns=["age", "income"])

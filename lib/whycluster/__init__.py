@@ -25,7 +25,7 @@ _PUBLIC = {
     "DEC": "whycluster.embedded",
     "SoftClusteringTree": "whycluster.trees",
     "TAOClusteringTree": "whycluster.trees",
-    "Explanation": "whycluster.explanation",
+    "Explanation": "whycluster.contract.explanation",
     "GowerClustering": "whycluster.gower",
     "IDC": "whycluster.idc",
     "IDEC": "whycluster.embedded",

@@ -50,8 +50,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster import losses, validation
-from whycluster.explanation import Explanation
+from whycluster import losses
+from whycluster.contract import validation
+from whycluster.contract.explanation import Explanation
 from whycluster.modules import StackedGating, StackedMLP, set_statistics, take
 from whycluster.stacked import (
     ROWS_AT_ONCE,

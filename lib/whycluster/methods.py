@@ -16,14 +16,14 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
 
-from whycluster.attribution import attribute
-from whycluster.explanation import Explanation
+from whycluster.contract.attribution import attribute
+from whycluster.contract.explanation import Explanation
+from whycluster.contract.validation import check_n_clusters
 from whycluster.gower.partition import by_size
 from whycluster.idc import IDC
 from whycluster.metrics import match_clusters, silhouette
 from whycluster.neurcam import NeurCAM
 from whycluster.trees import TAOClusteringTree
-from whycluster.validation import check_n_clusters
 
 SILHOUETTE_BANDS = (
     (0.25, "no substantial structure"),

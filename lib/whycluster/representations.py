@@ -28,7 +28,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from whycluster import losses, validation
+from whycluster import losses
+from whycluster.contract import validation
 from whycluster.distances import fast_squared_distances
 from whycluster.modules import StackedLinear, StackedMLP
 from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer, StackedEstimator

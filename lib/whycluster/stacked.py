@@ -21,9 +21,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from whycluster import distances, losses, modules, streams, validation
+from whycluster import distances, losses, modules, streams
 from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
-from whycluster.persistence import Savable
+from whycluster.contract import validation
+from whycluster.contract.persistence import Savable
 from whycluster.streams import Streams
 from whycluster.training import History, matmul_precision, progress_bar
 

@@ -14,13 +14,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from whycluster import distances, losses, modules, streams, validation
-from whycluster.attribution import attribute
+from whycluster import distances, losses, modules, streams
 from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.contract import validation
+from whycluster.contract.attribution import attribute
+from whycluster.contract.explanation import Explanation
 from whycluster.embedded import centroids, reclustering
 from whycluster.embedded.brb import BRB, as_brb
 from whycluster.embedded.phases import Phases
-from whycluster.explanation import Explanation
 from whycluster.modules import StackedAutoencoder, set_statistics
 from whycluster.stacked import Differentiable, Float32Transformer, StackedEstimator
 from whycluster.streams import Streams
@@ -167,8 +168,8 @@ class Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimato
             Time grows with the number of rows: pass a sample where there are many.
         method : {"integrated_gradients", "gradient_shap", "shap"}
         **options
-            Of `whycluster.attribution.attribute`. The background is by default a sample of the
-            training rows, so that the answer for a row does not depend on the others.
+            Of `whycluster.contract.attribution.attribute`. The background is by default a sample of
+            the training rows, so that the answer for a row does not depend on the others.
 
         Returns
         -------

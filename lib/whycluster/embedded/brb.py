@@ -37,9 +37,9 @@ from numbers import Integral, Real
 import torch
 from torch import nn
 
+from whycluster.contract.wording import without_defaults
 from whycluster.embedded.reclustering import METHODS
 from whycluster.modules import StackedBatchNorm
-from whycluster.wording import without_defaults
 
 NORMS = (StackedBatchNorm, nn.modules.batchnorm._BatchNorm)
 INF = float("inf")

@@ -41,13 +41,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
-from whycluster import validation
-from whycluster.explanation import Explanation
+from whycluster.contract import validation
+from whycluster.contract.explanation import Explanation
+from whycluster.contract.persistence import Savable
 from whycluster.gower import partition
 from whycluster.gower.columns import GowerColumn
 from whycluster.gower.distances import GowerSpace, as_frame
 from whycluster.metrics import silhouette_of_distances
-from whycluster.persistence import Savable
 
 ROWS_AT_ONCE = 4096
 BYTES_PER_PAIR = 16  # the matrix, a part of it, and average linkage's two half matrices of doubles

@@ -32,9 +32,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from whycluster.contract.wording import short
 from whycluster.gower.columns import GowerColumn
 from whycluster.training import resolve_device
-from whycluster.wording import short
 
 MANY_LEVELS = 64  # of more levels, codes are compared: cheaper than a product that wide
 CHUNK = 2**22  # distances computed at once: 32 MiB in double precision

@@ -26,8 +26,8 @@ from sklearn.utils import _safe_indexing, check_array, check_random_state, colum
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from whycluster import persistence
-from whycluster.explanation import Explanation
+from whycluster.contract import persistence
+from whycluster.contract.explanation import Explanation
 from whycluster.gower import GowerClustering
 from whycluster.imn.estimators import IMNClassifier
 

@@ -73,8 +73,9 @@ from sklearn.utils.validation import _num_samples, check_consistent_length, chec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster import losses, validation
-from whycluster.explanation import Explanation
+from whycluster import losses
+from whycluster.contract import validation
+from whycluster.contract.explanation import Explanation
 from whycluster.imn import augmentation as augmentations
 from whycluster.imn import networks, training
 from whycluster.imn.networks import Contributing, Direct, Ensemble, Mesomorphic

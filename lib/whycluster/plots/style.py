@@ -10,8 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 
-from whycluster.wording import short
-
 # Blue, orange, green, vermilion, pink, sky after Okabe and Ito (2008); wine, olive, indigo, teal
 # after Tol's muted scheme: told apart with any common colour vision, each legible on white.
 PALETTE = (
@@ -152,7 +150,9 @@ def two_sided(largest: float) -> dict:
 
 def as_label(name: str) -> str:
     """A name fit for a tick label; `$` would start a formula."""
-    return short(name, NAME_LENGTH).replace("$", r"\$")
+    text = " ".join(str(name).split())
+    text = text if len(text) <= NAME_LENGTH else text[: NAME_LENGTH - 1] + "…"
+    return text.replace("$", r"\$")
 
 
 def strongest(magnitudes, k: int) -> np.ndarray:

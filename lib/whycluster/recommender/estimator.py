@@ -50,7 +50,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import functional as F
 
-from whycluster.persistence import Savable
+from whycluster.contract.persistence import Savable
 from whycluster.recommender import descriptors, selection
 from whycluster.recommender.algorithms import ALGORITHMS, NAMES, reach
 from whycluster.recommender.inputs import Descriptions, Images, check_table

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from whycluster import validation
+from whycluster.contract import validation
 from whycluster.recommender import descriptors
 from whycluster.recommender.descriptors import MAX_COLUMNS, MAX_ROWS
 

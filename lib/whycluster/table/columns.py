@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from whycluster.wording import short
+from whycluster.contract.wording import short
 
 MISSING = "(missing)"
 OTHER = "(other)"

@@ -16,10 +16,10 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from whycluster.explanation import Explanation
+from whycluster.contract.explanation import Explanation
+from whycluster.contract.wording import short
 from whycluster.table.columns import Column, Rules, TableError, clean, from_plain, study, to_plain
 from whycluster.table.reading import check_table
-from whycluster.wording import short
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
@@ -244,7 +244,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     def save(self, path) -> None:
         """Write the fitted encoder to the folder `path`, as JSON."""
-        from whycluster import persistence  # here, since it needs torch and an encoder does not
+        from whycluster.contract import (
+            persistence,  # here, since it needs torch and an encoder does not
+        )
 
         check_is_fitted(self)
         own = clone(self)
@@ -254,7 +256,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     @classmethod
     def load(cls, path) -> "TableEncoder":
         """Read an encoder that `save` wrote. Runs no code from the file."""
-        from whycluster import persistence
+        from whycluster.contract import persistence
 
         encoder, _ = persistence.load(cls, path)
         encoder._keep([from_plain(column) for column in encoder.columns_])

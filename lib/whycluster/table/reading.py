@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_wine
 
+from whycluster.contract.wording import short
 from whycluster.table.columns import PLAIN_NUMBER, TableError
-from whycluster.wording import short
 
 _MAGIC = {
     b"PAR1": "a Parquet file: rename it to .parquet",

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from whycluster import metrics, plots, validation
-from whycluster.explanation import Explanation
+from whycluster import metrics, plots
+from whycluster.contract import validation
+from whycluster.contract.explanation import Explanation
 from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer
 
 

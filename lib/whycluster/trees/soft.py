@@ -40,7 +40,8 @@ from sklearn.base import ClusterMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from whycluster import losses, metrics, validation
+from whycluster import losses, metrics
+from whycluster.contract import validation
 from whycluster.distances import Represented, fast_squared_distances, first_centres
 from whycluster.modules import take
 from whycluster.stacked import StackedEstimator, evaluate

@@ -26,9 +26,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from tqdm.auto import tqdm
 
-from whycluster import metrics, validation
+from whycluster import metrics
+from whycluster.contract import validation
+from whycluster.contract.persistence import Savable
 from whycluster.distances import first_centres
-from whycluster.persistence import Savable
 from whycluster.streams import restart_seeds
 from whycluster.trees.reading import TreeReading, levels_of
 

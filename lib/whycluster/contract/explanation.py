@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from whycluster import plots
-from whycluster.wording import short
+from whycluster.contract.wording import short
 
 KINDS = {
     "gate": "openness of the feature's gate, 0 (closed) to 1 (open)",

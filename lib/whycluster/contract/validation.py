@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
-from whycluster.wording import short
+from whycluster.contract.wording import short
 
 
 def check_fit(estimator, X) -> np.ndarray:
