@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from whycluster.modules import take
 from whycluster.neurcam import additive
 from whycluster.neurcam.additive import StackedShapes, entmax15
-from whycluster.streams import Streams
+from whycluster.training.layers import take
+from whycluster.training.streams import Streams
 
 
 def build(n_models=2, order=1, n_channels=3, n_clusters=4):

@@ -5,7 +5,7 @@ import torch
 
 from whycluster.imn import augmentation
 from whycluster.imn.augmentation import EPSILON, KINDS, augment, draw
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 SEEDS = [3, 1, 2]
 

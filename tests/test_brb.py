@@ -9,12 +9,12 @@ from sklearn.mixture import GaussianMixture
 from torch import nn
 
 from whycluster import BRB
-from whycluster.distances import nearest_centre
 from whycluster.embedded import reclustering
 from whycluster.embedded.brb import as_brb, soft_reset
 from whycluster.embedded.reclustering import draw_rows, recluster, seed_apart
-from whycluster.modules import StackedAutoencoder
-from whycluster.streams import Streams
+from whycluster.training.centres import nearest_centre
+from whycluster.training.layers import StackedAutoencoder
+from whycluster.training.streams import Streams
 
 SEEDS = [3, 4]
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from whycluster import BRB, losses
+from whycluster import BRB
 from whycluster.embedded import contrastive, phases
 from whycluster.embedded.contrastive import ContrastiveClustering, _Head, _image_shape, _sharpness
 from whycluster.embedded.views import Views
 from whycluster.metrics import clustering_accuracy
-from whycluster.streams import Streams
+from whycluster.training import losses
+from whycluster.training.streams import Streams
 
 METHODS = ("dec", "idec", "dcn")
 NET = dict(width=4, hidden_layers=(16,), n_latent=8, projection_units=16, device="cpu", n_init=2)

@@ -2,7 +2,11 @@
 
 import torch
 
-from whycluster.distances import exact_squared_distances, fast_squared_distances, nearest_centre
+from whycluster.training.centres import (
+    exact_squared_distances,
+    fast_squared_distances,
+    nearest_centre,
+)
 
 
 def draw(offset):

@@ -10,13 +10,14 @@ import torch
 from scipy.stats import multivariate_normal
 from sklearn.datasets import make_blobs
 
-from whycluster import BRB, DCN, DEC, IDEC, losses
+from whycluster import BRB, DCN, DEC, IDEC
 from whycluster.embedded import phases
 from whycluster.embedded.centroids import GaussianCentres, RunningMeans, StudentCentres
 from whycluster.embedded.phases import Phases
 from whycluster.embedded.reclustering import Clusters, recluster
 from whycluster.metrics import clustering_accuracy
-from whycluster.streams import Streams
+from whycluster.training import losses
+from whycluster.training.streams import Streams
 
 METHODS = [DEC, IDEC, DCN]
 NAMES = [f"noise_{i}" for i in range(3)] + ["left", "right"]

@@ -34,7 +34,7 @@ from whycluster import (
     TAOClusteringTree,
 )
 from whycluster.methods import METHODS
-from whycluster.stacked import StackedEstimator
+from whycluster.training.stack import StackedEstimator
 
 # Every public estimator, at a size that trains in a blink.
 SMALL_EMBEDDING = dict(

@@ -6,8 +6,9 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from whycluster import IDC, idc, stacked
+from whycluster import IDC, idc
 from whycluster.metrics import clustering_accuracy
+from whycluster.training import stack
 
 NAMES = ["noise_a", "left", "noise_b", "noise_c", "right", "noise_d", "high", "noise_e"]
 PLANTED = {"left", "right", "high"}
@@ -269,7 +270,7 @@ class TestPrediction:
         assert model.get_feature_names_out().tolist() == ["idc0", "idc1", "idc2"]
 
     def test_rows_pass_a_few_at_a_time(self, model, X, monkeypatch):
-        monkeypatch.setattr(stacked, "ROWS_AT_ONCE", 7)
+        monkeypatch.setattr(stack, "ROWS_AT_ONCE", 7)
         np.testing.assert_array_equal(model.predict(X), model.labels_)
         np.testing.assert_allclose(model.transform(X), model.embedding_, rtol=1e-4, atol=1e-5)
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from whycluster import IMNClassifier, IMNRegressor, TabResNetClassifier, TabResNetRegressor
 from whycluster.imn import training
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 SMALL = dict(hidden_units=16, n_blocks=1, max_epochs=12, warmup_epochs=1, device="cpu")
 NAMES = ["age", "income", "height", "noise_a", "noise_b"]

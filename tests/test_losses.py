@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from whycluster import losses
+from whycluster.training import losses
 
 PHI_2 = 0.9772498680518208  # of the standard normal distribution
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from whycluster.modules import (
+from whycluster.training.layers import (
     StackedBatchNorm,
     StackedGating,
     StackedLinear,
     StackedMLP,
     take,
 )
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 SEEDS = [0, 1, 2]
 

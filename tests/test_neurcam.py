@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from whycluster import NeurCAM
-from whycluster.distances import fast_squared_distances
-from whycluster.losses import fuzzy_clustering_loss, fuzzy_memberships
 from whycluster.metrics import clustering_accuracy
 from whycluster.neurcam import additive, estimator, training
+from whycluster.training.centres import fast_squared_distances
+from whycluster.training.losses import fuzzy_clustering_loss, fuzzy_memberships
 
 NAMES = [f"noise_{i}" for i in range(10)]
 NAMES[2:2], NAMES[6:6], NAMES[11:11] = ["left"], ["right"], ["high"]

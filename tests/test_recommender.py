@@ -19,7 +19,7 @@ from whycluster.recommender.inputs import Descriptions, Images, images
 from whycluster.recommender.labelling import wide
 from whycluster.recommender.networks import NETWORKS, ImageNetwork, StackedAttention
 from whycluster.recommender.pretrained import __main__ as making
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 IMAGE_NETWORKS = [name for name in NETWORKS if name != "set"]
 

@@ -11,14 +11,14 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from whycluster import losses
 from whycluster.representations import (
     DenoisingAutoencoder,
     SpectralNet,
     _SpectralMap,
     neighbour_affinity,
 )
-from whycluster.streams import Streams
+from whycluster.training import losses
+from whycluster.training.streams import Streams
 
 DAE = DenoisingAutoencoder(
     2, hidden_layers=(16,), max_epochs=5, batch_size=32, random_state=0, device="cpu"

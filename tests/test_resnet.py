@@ -13,8 +13,8 @@ from whycluster.embedded.resnet import (
     StackedConvolution,
     StackedResNet18,
 )
-from whycluster.modules import set_statistics, take
-from whycluster.streams import Streams
+from whycluster.training.layers import set_statistics, take
+from whycluster.training.streams import Streams
 
 SHAPE = (3, 8, 8)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 SEEDS = [3, 1, 4]
 DRAWS = {

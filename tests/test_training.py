@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from whycluster import training
-from whycluster.checkpoint import Checkpoint, fingerprint
-from whycluster.losses import reconstruction_error
-from whycluster.modules import StackedMLP, take
-from whycluster.optimizer import StackedAdam
-from whycluster.stopping import Plateau
-from whycluster.streams import Streams
-from whycluster.training import train
+from whycluster.training import device, loop
+from whycluster.training.adam import StackedAdam
+from whycluster.training.checkpoint import Checkpoint, fingerprint
+from whycluster.training.layers import StackedMLP, take
+from whycluster.training.loop import train
+from whycluster.training.losses import reconstruction_error
+from whycluster.training.plateau import Plateau
+from whycluster.training.streams import Streams
 
 SEEDS = [0, 1, 2]
 WIDTHS = [5, 8, 6, 5]
@@ -39,7 +39,7 @@ def fit_autoencoder(data, seeds, n_epochs=6):
         return {"error": reconstruction_error(network(x), x)}
 
     epochs = (streams.batches(len(data), 6) for _ in range(n_epochs))
-    history = train(step, optimizer, epochs, n_epochs, schedule=training.cosine(0.1))
+    history = train(step, optimizer, epochs, n_epochs, schedule=loop.cosine(0.1))
     return network, history
 
 
@@ -58,7 +58,7 @@ def fit_plain_autoencoder(data, seed, n_epochs=6):
     optimizer = torch.optim.Adam(network.parameters())
     means = []
     for epoch in range(n_epochs):
-        optimizer.param_groups[0]["lr"] = 0.01 * training.cosine(0.1)(epoch / n_epochs)
+        optimizer.param_groups[0]["lr"] = 0.01 * loop.cosine(0.1)(epoch / n_epochs)
         total = 0.0
         for (rows,) in streams.batches(len(data), 6):
             x = data[rows]
@@ -99,9 +99,9 @@ class TestStacks:
 
 @pytest.mark.parametrize(("limit", "expected"), [(float("inf"), [2, 1, 1]), (0, [2, 2, 2])])
 def test_small_steps_are_taken_on_one_thread_and_large_ones_on_all(monkeypatch, limit, expected):
-    monkeypatch.setattr(training, "SMALL_STEP", limit)
-    monkeypatch.setattr(training.torch, "get_num_threads", lambda: n_threads[-1])
-    monkeypatch.setattr(training.torch, "set_num_threads", lambda n: n_threads.append(n))
+    monkeypatch.setattr(loop, "SMALL_STEP", limit)
+    monkeypatch.setattr(loop.torch, "get_num_threads", lambda: n_threads[-1])
+    monkeypatch.setattr(loop.torch, "set_num_threads", lambda n: n_threads.append(n))
     n_threads, seen = [2], []
 
     def step(_rows, _progress):
@@ -242,7 +242,7 @@ class TestPlateau:
 
 class TestSchedule:
     def test_cosine(self):
-        schedule = training.cosine(0.2)
+        schedule = loop.cosine(0.2)
         assert schedule(0) == 1
         assert isclose(schedule(0.5), 0.6)
         assert isclose(schedule(1), 0.2)
@@ -264,30 +264,30 @@ class TestSchedule:
 class TestSettings:
     def test_precision_is_put_back_also_after_an_error(self):
         before = torch.get_float32_matmul_precision()
-        with training.matmul_precision("medium"):
+        with device.matmul_precision("medium"):
             assert torch.get_float32_matmul_precision() == "medium"
-        with pytest.raises(RuntimeError, match="shapes"), training.matmul_precision("medium"):
+        with pytest.raises(RuntimeError, match="shapes"), device.matmul_precision("medium"):
             torch.ones(2, 3) @ torch.ones(2, 3)
         assert torch.get_float32_matmul_precision() == before
 
     def test_progress_bar_only_when_asked(self, capsys):
-        with training.progress_bar(2, verbose=0) as tick:
+        with loop.progress_bar(2, verbose=0) as tick:
             assert tick is None
-        with training.progress_bar(2, verbose=1) as tick:
+        with loop.progress_bar(2, verbose=1) as tick:
             tick(0, {})
             tick(1, {})
         assert "2/2" in capsys.readouterr().err
 
     def test_devices(self, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        assert training.resolve_device("auto").type == "cpu"
-        assert training.resolve_device(torch.device("cpu")).type == "cpu"
+        assert device.resolve_device("auto").type == "cpu"
+        assert device.resolve_device(torch.device("cpu")).type == "cpu"
         with pytest.raises(ValueError, match="device='abacus' is unknown; use 'cpu'"):
-            training.resolve_device("abacus")
+            device.resolve_device("abacus")
         with pytest.raises(ValueError, match="device='cuda:0': torch sees no GPU here"):
-            training.resolve_device("cuda:0")
+            device.resolve_device("cuda:0")
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        assert training.resolve_device("auto").type == "cuda"
+        assert device.resolve_device("auto").type == "cuda"
 
 
 class Killed(BaseException):

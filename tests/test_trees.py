@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from whycluster import SoftClusteringTree, TAOClusteringTree, metrics
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 from whycluster.trees import reading, tao
 from whycluster.trees import soft as soft_trees
 

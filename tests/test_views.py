@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from whycluster.embedded.views import Views, as_views, luminance, see_part, turn_hue
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 STILL = dict(
     crop=1.0, flip=0.0, jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, grey=0.0

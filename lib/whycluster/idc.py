@@ -50,19 +50,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster import losses
 from whycluster.contract import validation
 from whycluster.contract.explanation import Explanation
-from whycluster.modules import StackedGating, StackedMLP, set_statistics, take
-from whycluster.stacked import (
-    ROWS_AT_ONCE,
-    Differentiable,
-    Float32Transformer,
-    StackedEstimator,
-    evaluate,
-)
-from whycluster.streams import Streams
-from whycluster.training import History, cosine, resolve_device, train
+from whycluster.contract.mixins import Differentiable, Float32Transformer
+from whycluster.training import losses
+from whycluster.training.device import resolve_device
+from whycluster.training.layers import StackedGating, StackedMLP, set_statistics, take
+from whycluster.training.loop import History, cosine, train
+from whycluster.training.stack import ROWS_AT_ONCE, StackedEstimator, evaluate
+from whycluster.training.streams import Streams
 
 
 class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):

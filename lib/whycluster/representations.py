@@ -28,13 +28,15 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from whycluster import losses
 from whycluster.contract import validation
-from whycluster.distances import fast_squared_distances
-from whycluster.modules import StackedLinear, StackedMLP
-from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer, StackedEstimator
-from whycluster.streams import Streams
-from whycluster.training import History, cosine, resolve_device, train
+from whycluster.contract.mixins import Float32Transformer
+from whycluster.training import losses
+from whycluster.training.centres import fast_squared_distances
+from whycluster.training.device import resolve_device
+from whycluster.training.layers import StackedLinear, StackedMLP
+from whycluster.training.loop import History, cosine, train
+from whycluster.training.stack import ROWS_AT_ONCE, StackedEstimator
+from whycluster.training.streams import Streams
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _EPOCHS = Interval(Integral, 0, None, closed="left")

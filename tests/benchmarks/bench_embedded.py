@@ -25,8 +25,8 @@ from timing import fastest, large_product, large_product_gflop, prepare
 from whycluster import DCN, DEC, IDEC, datasets
 from whycluster.embedded.phases import Phases, Watch
 from whycluster.embedded.reclustering import Clusters
-from whycluster.streams import Streams
-from whycluster.training import train
+from whycluster.training.loop import train
+from whycluster.training.streams import Streams
 
 WIDTHS = (1024, 512, 256)
 BATCH = 256

@@ -13,8 +13,9 @@ from timing import fastest, large_product, large_product_gflop, prepare
 from torch.utils.flop_counter import FlopCounterMode
 
 from whycluster.idc import IDC, _Stages
-from whycluster.streams import Streams
-from whycluster.training import _run_epoch, _Steps, matmul_precision
+from whycluster.training.device import matmul_precision
+from whycluster.training.loop import _run_epoch, _Steps
+from whycluster.training.streams import Streams
 
 TARGETS = {"highest": 90, "medium": 55}  # ms
 

@@ -14,8 +14,8 @@ import time
 import torch
 
 from whycluster import ContrastiveClustering
-from whycluster.streams import Streams
-from whycluster.training import matmul_precision
+from whycluster.training.device import matmul_precision
+from whycluster.training.streams import Streams
 
 SHAPE = (3, 32, 32)
 

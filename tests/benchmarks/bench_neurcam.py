@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from timing import fastest, large_product, large_product_gflop, prepare
 
-from whycluster.distances import Represented
+from whycluster.contract.validation import Represented
 from whycluster.neurcam import NeurCAM, additive
 from whycluster.neurcam.training import Stages
-from whycluster.streams import Streams
-from whycluster.training import matmul_precision
+from whycluster.training.device import matmul_precision
+from whycluster.training.streams import Streams
 
 BATCH, HIDDEN, BASES, CLUSTERS = 512, 128, 64, 10
 SIZES = {  # features, channels of one feature, of two, the peer's ms, target

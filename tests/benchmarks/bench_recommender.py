@@ -23,7 +23,7 @@ from whycluster.recommender.algorithms import ALGORITHMS, NAMES, THOROUGH, reach
 from whycluster.recommender.generation import DataSets, generate, manifest
 from whycluster.recommender.inputs import Images
 from whycluster.recommender.networks import NETWORKS, StackedAttention
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 BATCH = 32
 PUBLISHED_STEP = 3.66  # seconds, measured for the authors' network on two cores

@@ -19,10 +19,10 @@ import torch
 from timing import THREADS, fastest, prepare
 from torch import nn
 
-from whycluster.losses import reconstruction_error
-from whycluster.modules import StackedMLP
-from whycluster.streams import Streams
-from whycluster.training import _run_epoch, _Steps
+from whycluster.training.layers import StackedMLP
+from whycluster.training.loop import _run_epoch, _Steps
+from whycluster.training.losses import reconstruction_error
+from whycluster.training.streams import Streams
 
 N_MODELS, BATCH, N_FEATURES, WIDTH = 10, 100, 64, 128
 WIDTHS = (N_FEATURES, WIDTH, WIDTH, N_FEATURES)

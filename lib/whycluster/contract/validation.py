@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -167,3 +168,30 @@ def _check_columns(X) -> None:
                 f"column {name!r} is not numeric ({column.dtype}); encode it first, "
                 "as whycluster.table.TableEncoder does"
             ) from None
+
+
+class Represented(NamedTuple):
+    """Rows as a model reads them, and the same rows where distances are taken.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    representation : ndarray of shape (n_samples, n_dimensions)
+    """
+
+    X: np.ndarray
+    representation: np.ndarray
+
+    @property
+    def offset(self) -> np.ndarray:
+        """Mean of each dimension of the representation, (n_dimensions,)."""
+        return self.representation.mean(axis=0, dtype=float)
+
+    @property
+    def scale(self) -> float:
+        """Unit of distances: the root of the mean variance of a dimension, 1 for constant ones."""
+        return float(np.sqrt(self.representation.var(axis=0, dtype=float).mean())) or 1.0
+
+    def scaled(self) -> np.ndarray:
+        """Return the representation without its mean and in this unit, float32."""
+        return ((self.representation - self.offset) / self.scale).astype(np.float32)

@@ -14,18 +14,20 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from whycluster import distances, losses, modules, streams
-from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
 from whycluster.contract import validation
 from whycluster.contract.attribution import attribute
 from whycluster.contract.explanation import Explanation
+from whycluster.contract.mixins import Differentiable, Float32Transformer
 from whycluster.embedded import centroids, reclustering
 from whycluster.embedded.brb import BRB, as_brb
 from whycluster.embedded.phases import Phases
-from whycluster.modules import StackedAutoencoder, set_statistics
-from whycluster.stacked import Differentiable, Float32Transformer, StackedEstimator
-from whycluster.streams import Streams
-from whycluster.training import History, resolve_device
+from whycluster.training import centres, layers, losses, streams
+from whycluster.training.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.training.device import resolve_device
+from whycluster.training.layers import StackedAutoencoder, set_statistics
+from whycluster.training.loop import History
+from whycluster.training.stack import StackedEstimator
+from whycluster.training.streams import Streams
 
 BACKGROUND = 100  # rows that attributions compare with
 PRETRAINING = (
@@ -37,11 +39,11 @@ PRETRAINING = (
     "precision",
 )
 # The files that the checkpoints of the two phases depend on.
-PRETRAINING_SOURCES = tuple(module.__file__ for module in (losses, modules, streams))
+PRETRAINING_SOURCES = tuple(module.__file__ for module in (losses, layers, streams))
 SOURCES = (
     *PRETRAINING_SOURCES,
     *(inspect.getfile(part) for part in (Phases, BRB)),
-    *(module.__file__ for module in (centroids, reclustering, distances)),
+    *(module.__file__ for module in (centroids, reclustering, centres)),
 )
 
 SHARED = """

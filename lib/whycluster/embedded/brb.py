@@ -39,7 +39,7 @@ from torch import nn
 
 from whycluster.contract.wording import without_defaults
 from whycluster.embedded.reclustering import METHODS
-from whycluster.modules import StackedBatchNorm
+from whycluster.training.layers import StackedBatchNorm
 
 NORMS = (StackedBatchNorm, nn.modules.batchnorm._BatchNorm)
 INF = float("inf")

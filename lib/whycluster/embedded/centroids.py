@@ -9,8 +9,8 @@ their own movement.
 import torch
 from torch import Tensor, nn
 
-from whycluster.distances import exact_squared_distances
 from whycluster.embedded.reclustering import Clusters
+from whycluster.training.centres import exact_squared_distances
 
 
 class StudentCentres(nn.Module):

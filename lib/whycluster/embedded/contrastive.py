@@ -50,9 +50,6 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from whycluster import losses
-from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
-from whycluster.distances import exact_squared_distances
 from whycluster.embedded import resnet, views
 from whycluster.embedded.base import SOURCES, Embedded
 from whycluster.embedded.brb import BRB, as_brb
@@ -60,10 +57,14 @@ from whycluster.embedded.centroids import RunningMeans, StudentCentres
 from whycluster.embedded.phases import Phases
 from whycluster.embedded.resnet import StackedResNet18
 from whycluster.embedded.views import Views, as_views
-from whycluster.modules import StackedLinear, StackedMLP, set_statistics
-from whycluster.stacked import evaluate
-from whycluster.streams import Streams
-from whycluster.training import History, resolve_device, train
+from whycluster.training import losses
+from whycluster.training.centres import exact_squared_distances
+from whycluster.training.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.training.device import resolve_device
+from whycluster.training.layers import StackedLinear, StackedMLP, set_statistics
+from whycluster.training.loop import History, train
+from whycluster.training.stack import evaluate
+from whycluster.training.streams import Streams
 
 WEIGHTS = {"dec": 1.0, "idec": 0.5, "dcn": 1e-5}  # of the clustering loss, see deviation 1
 FIRST_RATE = 0.01  # share of the learning rate in the first epoch of clustering

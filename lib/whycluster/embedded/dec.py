@@ -49,10 +49,10 @@ from numbers import Integral, Real
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from whycluster import losses
 from whycluster.embedded.base import Embedded, with_shared_settings
 from whycluster.embedded.brb import as_brb
 from whycluster.embedded.centroids import GaussianCentres, RunningMeans, StudentCentres
+from whycluster.training import losses
 
 
 @with_shared_settings

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whycluster import losses
-from whycluster.distances import exact_squared_distances
 from whycluster.embedded.brb import BRB, as_brb, soft_reset
 from whycluster.embedded.reclustering import draw_rows, recluster
 from whycluster.metrics import match_clusters
-from whycluster.modules import set_statistics
-from whycluster.stacked import ROWS_AT_ONCE
-from whycluster.training import History, train
+from whycluster.training import losses
+from whycluster.training.centres import exact_squared_distances
+from whycluster.training.layers import set_statistics
+from whycluster.training.loop import History, train
+from whycluster.training.stack import ROWS_AT_ONCE
 
 MOST_ROWS = 100_000  # rows of the first clustering; more are sampled
 

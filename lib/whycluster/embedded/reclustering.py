@@ -12,9 +12,9 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from whycluster.distances import nearest_centre
-from whycluster.streams import Streams
-from whycluster.training import matmul_precision
+from whycluster.training.centres import nearest_centre
+from whycluster.training.device import matmul_precision
+from whycluster.training.streams import Streams
 
 MOST_MEDOID_ROWS = 5000  # k-medoids keeps all distances: 100 MB here, growing with the square
 MAX_ITER = 300  # of k-means and of expectation maximisation

@@ -2,11 +2,11 @@
 
 He, Zhang, Ren and Sun (2016). Deep Residual Learning for Image Recognition. CVPR.
 
-As in `whycluster.modules`, every parameter has a leading model axis. Between layers, images have
-shape (batch, n_models * n_channels, height, width), and the convolutions of a stack are the groups
-of one convolution; those of a single model are ordinary ones. A stack takes n_models times the
-memory and saves no time where one model alone fills the device, as one of full width does: at full
-size, train one seed after another.
+As in `whycluster.training.layers`, every parameter has a leading model axis. Between layers, images
+have shape (batch, n_models * n_channels, height, width), and the convolutions of a stack are the
+groups of one convolution; those of a single model are ordinary ones. A stack takes n_models times
+the memory and saves no time where one model alone fills the device, as one of full width does: at
+full size, train one seed after another.
 
 Deviations from the paper
 -------------------------
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster.modules import StackedBatchNorm, StackedMLP
-from whycluster.streams import Streams
+from whycluster.training.layers import StackedBatchNorm, StackedMLP
+from whycluster.training.streams import Streams
 
 STRIDES = (1, 2, 2, 2)  # of the four stages, each twice as wide as the one before
 BLOCKS = 2  # residual blocks of a stage

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from whycluster.contract.wording import without_defaults
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 ASPECTS = (3 / 4, 4 / 3)  # range of width over height of a part, in pixels
 LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in brightness, ITU-R BT.601

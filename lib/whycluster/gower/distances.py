@@ -34,7 +34,7 @@ import torch
 
 from whycluster.contract.wording import short
 from whycluster.gower.columns import GowerColumn
-from whycluster.training import resolve_device
+from whycluster.training.device import resolve_device
 
 MANY_LEVELS = 64  # of more levels, codes are compared: cheaper than a product that wide
 CHUNK = 2**22  # distances computed at once: 32 MiB in double precision

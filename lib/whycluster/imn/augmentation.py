@@ -28,7 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 KINDS = ("mixup", "cutmix", "cutout", "noise", "fgsm")
 NOISE = 0.1  # standard deviations of a standardised feature

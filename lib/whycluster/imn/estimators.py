@@ -73,16 +73,18 @@ from sklearn.utils.validation import _num_samples, check_consistent_length, chec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster import losses
 from whycluster.contract import validation
 from whycluster.contract.explanation import Explanation
+from whycluster.contract.mixins import Differentiable
 from whycluster.imn import augmentation as augmentations
 from whycluster.imn import networks, training
 from whycluster.imn.networks import Contributing, Direct, Ensemble, Mesomorphic
 from whycluster.imn.training import Task, Training
-from whycluster.stacked import Differentiable, StackedEstimator, evaluate
-from whycluster.streams import Streams
-from whycluster.training import History, resolve_device
+from whycluster.training import losses
+from whycluster.training.device import resolve_device
+from whycluster.training.loop import History
+from whycluster.training.stack import StackedEstimator, evaluate
+from whycluster.training.streams import Streams
 
 
 class Contributions(NamedTuple):

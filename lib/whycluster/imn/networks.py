@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster.modules import StackedBatchNorm, StackedLinear
-from whycluster.streams import Streams
+from whycluster.training.layers import StackedBatchNorm, StackedLinear
+from whycluster.training.streams import Streams
 
 
 class Block(nn.Module):

@@ -24,7 +24,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
 
-from whycluster.checkpoint import binding_settings, fingerprint
+from whycluster.training.checkpoint import binding_settings, fingerprint
 
 SPACE = {
     "max_epochs": (10, 500),

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster import losses
 from whycluster.imn.augmentation import augment
 from whycluster.imn.networks import Ensemble
-from whycluster.optimizer import StackedAdam
-from whycluster.streams import Streams
-from whycluster.training import History, train
+from whycluster.training import losses
+from whycluster.training.adam import StackedAdam
+from whycluster.training.loop import History, train
+from whycluster.training.streams import Streams
 
 
 class Task(NamedTuple):

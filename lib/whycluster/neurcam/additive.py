@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster.modules import StackedLinear
+from whycluster.training.layers import StackedLinear
 
 _CHUNK = {"cpu": 2**18}  # numbers of a hidden layer worked on at a time, to stay in a core's cache
 _TILE = 16  # distinct values of one channel that meet its weights in one product

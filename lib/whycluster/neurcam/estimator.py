@@ -60,14 +60,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from whycluster.contract.explanation import Explanation
-from whycluster.contract.validation import check_predict, check_represented
-from whycluster.distances import Represented
+from whycluster.contract.mixins import Float32Transformer
+from whycluster.contract.validation import Represented, check_predict, check_represented
 from whycluster.neurcam import additive, training
 from whycluster.neurcam.shapes import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
 from whycluster.neurcam.training import Network, Stages
-from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer, StackedEstimator
-from whycluster.streams import Streams, restart_seeds
-from whycluster.training import History, resolve_device
+from whycluster.training.device import resolve_device
+from whycluster.training.loop import History
+from whycluster.training.stack import ROWS_AT_ONCE, StackedEstimator
+from whycluster.training.streams import Streams, restart_seeds
 
 _READ_ROWS = 20_000  # rows that centring, purification and importance are measured on, at most
 _PAIR_POINTS = 33  # evenly spaced points along each side of an exported pair, beside its knots

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whycluster import losses
-from whycluster.distances import Represented, fast_squared_distances, first_centres
+from whycluster.contract.validation import Represented
 from whycluster.neurcam.additive import StackedShapes
-from whycluster.stacked import ROWS_AT_ONCE
-from whycluster.stopping import Plateau
-from whycluster.streams import Streams
-from whycluster.training import History, train
+from whycluster.training import losses
+from whycluster.training.centres import fast_squared_distances, first_centres
+from whycluster.training.loop import History, train
+from whycluster.training.plateau import Plateau
+from whycluster.training.stack import ROWS_AT_ONCE
+from whycluster.training.streams import Streams
 
 COLDEST = 1e-5  # last temperature of a gate before it is made one-hot
 

@@ -55,8 +55,9 @@ from whycluster.recommender import descriptors, selection
 from whycluster.recommender.algorithms import ALGORITHMS, NAMES, reach
 from whycluster.recommender.inputs import Descriptions, Images, check_table
 from whycluster.recommender.networks import NETWORKS
-from whycluster.streams import Streams
-from whycluster.training import cosine, progress_bar, resolve_device, train
+from whycluster.training.device import resolve_device
+from whycluster.training.loop import cosine, progress_bar, train
+from whycluster.training.streams import Streams
 
 # The settings behind the published numbers.
 PUBLISHED: Mapping = {

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster.modules import StackedBatchNorm, StackedLinear, StackedMLP
 from whycluster.recommender.descriptors import MAX_COLUMNS, MAX_ROWS, N_ROW, N_WHOLE
-from whycluster.streams import Streams
+from whycluster.training.layers import StackedBatchNorm, StackedLinear, StackedMLP
+from whycluster.training.streams import Streams
 
 
 class StackedConv2d(nn.Module):

@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from whycluster import metrics, plots
 from whycluster.contract import validation
 from whycluster.contract.explanation import Explanation
-from whycluster.stacked import ROWS_AT_ONCE, Float32Transformer
+from whycluster.contract.mixins import Float32Transformer
+from whycluster.training.stack import ROWS_AT_ONCE
 
 
 class Node(NamedTuple):

@@ -40,13 +40,16 @@ from sklearn.base import ClusterMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from whycluster import losses, metrics
+from whycluster import metrics
 from whycluster.contract import validation
-from whycluster.distances import Represented, fast_squared_distances, first_centres
-from whycluster.modules import take
-from whycluster.stacked import StackedEstimator, evaluate
-from whycluster.streams import Streams, restart_seeds
-from whycluster.training import History, cosine, resolve_device, train
+from whycluster.contract.validation import Represented
+from whycluster.training import losses
+from whycluster.training.centres import fast_squared_distances, first_centres
+from whycluster.training.device import resolve_device
+from whycluster.training.layers import take
+from whycluster.training.loop import History, cosine, train
+from whycluster.training.stack import StackedEstimator, evaluate
+from whycluster.training.streams import Streams, restart_seeds
 from whycluster.trees.reading import TreeReading, levels_of
 
 

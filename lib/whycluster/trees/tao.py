@@ -29,8 +29,8 @@ from tqdm.auto import tqdm
 from whycluster import metrics
 from whycluster.contract import validation
 from whycluster.contract.persistence import Savable
-from whycluster.distances import first_centres
-from whycluster.streams import restart_seeds
+from whycluster.training.centres import first_centres
+from whycluster.training.streams import restart_seeds
 from whycluster.trees.reading import TreeReading, levels_of
 
 

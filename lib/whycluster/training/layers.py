@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster.streams import Streams
+from whycluster.training.streams import Streams
 
 
 class StackedLinear(nn.Module):

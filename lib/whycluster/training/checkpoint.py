@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from whycluster import optimizer, stopping, training
-from whycluster.training import History
+from whycluster.training import adam, loop, plateau
+from whycluster.training.loop import History
 
 _FREE = {"random_state", "device", "checkpoint", "verbose"}  # settings that change no result
-_TRAINING = (__file__, training.__file__, stopping.__file__, optimizer.__file__)
+_TRAINING = (__file__, loop.__file__, plateau.__file__, adam.__file__)
 
 
 class Checkpoint:

@@ -4,39 +4,10 @@ Fast ones come from a matrix product, whose rounding is that of the squared leng
 exact ones from differences, at any float32 matmul precision, in the memory that these take.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
-
-
-class Represented(NamedTuple):
-    """Rows as a model reads them, and the same rows where distances are taken.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-    representation : ndarray of shape (n_samples, n_dimensions)
-    """
-
-    X: np.ndarray
-    representation: np.ndarray
-
-    @property
-    def offset(self) -> np.ndarray:
-        """Mean of each dimension of the representation, (n_dimensions,)."""
-        return self.representation.mean(axis=0, dtype=float)
-
-    @property
-    def scale(self) -> float:
-        """Unit of distances: the root of the mean variance of a dimension, 1 for constant ones."""
-        return float(np.sqrt(self.representation.var(axis=0, dtype=float).mean())) or 1.0
-
-    def scaled(self) -> np.ndarray:
-        """Return the representation without its mean and in this unit, float32."""
-        return ((self.representation - self.offset) / self.scale).astype(np.float32)
 
 
 def first_centres(rows: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:

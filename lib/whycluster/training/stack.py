@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from sklearn.base import (
     BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
     clone,
     is_clusterer,
 )
@@ -21,12 +19,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from whycluster import distances, losses, modules, streams
-from whycluster.checkpoint import Checkpoint, binding_settings, fingerprint
 from whycluster.contract import validation
 from whycluster.contract.persistence import Savable
-from whycluster.streams import Streams
-from whycluster.training import History, matmul_precision, progress_bar
+from whycluster.training import centres, layers, losses, streams
+from whycluster.training.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.training.device import matmul_precision
+from whycluster.training.loop import History, progress_bar
+from whycluster.training.streams import Streams
 
 ROWS_AT_ONCE = 4096
 
@@ -96,7 +95,7 @@ class StackedEstimator(Savable, BaseEstimator, ABC):
         seconds = sum(history.pop(name) for name in list(history) if name.endswith("/seconds"))
         weights = network.state_dict()
         for i, model in enumerate(models):
-            model.network_ = model._restore(modules.take(weights, i))
+            model.network_ = model._restore(layers.take(weights, i))
             model.history_ = {name: values[..., i] for name, values in history.items()}
             model.fit_seconds_ = float(seconds[i])
             model._describe(data)
@@ -118,7 +117,7 @@ class StackedEstimator(Savable, BaseEstimator, ABC):
     def _checkpoint(self, data: np.ndarray, seeds: list[int]) -> Checkpoint:
         """Return the checkpoint of this training: same settings, data, seeds and sources."""
         settings = binding_settings(self)
-        shared = (m.__file__ for m in (losses, modules, streams, distances))
+        shared = (m.__file__ for m in (losses, layers, streams, centres))
         sources = [inspect.getfile(type(self)), *self._sources, *shared]
         return Checkpoint(self.checkpoint, fingerprint(settings, data, seeds, sources))
 
@@ -139,38 +138,6 @@ class StackedEstimator(Savable, BaseEstimator, ABC):
     def _answer(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """Return what the network computes for checked rows, by name."""
         return evaluate(self.network_, X)
-
-
-class Float32Transformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
-    """A transformer to float32, whatever X is, whose columns are named after its class."""
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-
-class Differentiable:
-    """An estimator whose answer has a gradient in the row, for attribution after the fact."""
-
-    _decided_by = "logits"  # of what its network answers
-
-    def decision_module(self) -> nn.Module:
-        """Return the map from rows (n, n_features) to logits or predictions (n, n_outputs)."""
-        check_is_fitted(self)
-        return _Decision(self.network_, self._decided_by)
-
-
-class _Decision(nn.Module):
-    """A stack of one as a plain map from rows to one of its answers."""
-
-    def __init__(self, network: nn.Module, answer: str):
-        super().__init__()
-        self.network = network
-        self.answer = answer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x[None])[self.answer][0]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from whycluster.stopping import Plateau
+from whycluster.training.plateau import Plateau
 
 History = dict[str, np.ndarray]
 
@@ -157,17 +157,6 @@ def cosine(floor: float) -> Callable[[float], float]:
 
 
 @contextlib.contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """Set torch's float32 matmul precision ("highest", "high", "medium") for a block."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextlib.contextmanager
 def progress_bar(n_epochs: int, verbose: int) -> Iterator[Callable | None]:
     """Yield an `on_epoch` callback that advances a progress bar; None unless `verbose`."""
     if not verbose:
@@ -175,16 +164,3 @@ def progress_bar(n_epochs: int, verbose: int) -> Iterator[Callable | None]:
         return
     with tqdm(total=n_epochs, unit="epoch") as bar:
         yield lambda _epoch, _losses: bar.update()
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the torch device; "auto" is the GPU when there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device={device!r} is unknown; use 'cpu', 'cuda' or 'auto'") from None
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={str(device)!r}: torch sees no GPU here; use 'cpu' or 'auto'")
-    return resolved
