@@ -6,9 +6,11 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from whycluster import IDC, idc
+from whycluster import IDC
+from whycluster.idc import phases
 from whycluster.metrics import clustering_accuracy
 from whycluster.training import stack
+from whycluster.training.streams import Streams
 
 NAMES = ["noise_a", "left", "noise_b", "noise_c", "right", "noise_d", "high", "noise_e"]
 PLANTED = {"left", "right", "high"}
@@ -345,8 +347,8 @@ class TestSettings:
         assert not np.allclose(narrow.history_[coding], full.history_[coding])
 
     def test_projection_keeps_the_length_of_gates(self):
-        streams = idc.Streams([0, 1])
-        stages = idc._Stages(IDC(n_projections=2000), None, None, streams)
+        streams = Streams([0, 1])
+        stages = phases.Stages(IDC(n_projections=2000), None, None, streams)
         z = torch.rand(2, 5, 3000)
         projected = stages._project(z)
         assert projected.shape == (2, 5, 2000)
@@ -422,11 +424,11 @@ class TestCheckpoint:
             raise Killed
 
         with monkeypatch.context() as patch:
-            patch.setattr(idc._Stages, phase, killed)
+            patch.setattr(phases.Stages, phase, killed)
             with pytest.raises(Killed):
                 IDC(3, **settings, checkpoint=tmp_path).fit_seeds(X, [0, 1])
         with monkeypatch.context() as patch:  # what was finished does not run again
-            patch.setattr(idc._Stages, "warm_up", killed)
+            patch.setattr(phases.Stages, "warm_up", killed)
             resumed = IDC(3, **settings, checkpoint=tmp_path).fit_seeds(X, [0, 1])
         for first, second in zip(resumed, expected, strict=True):
             assert_equal_fits(first, second)

@@ -27,7 +27,7 @@ _PUBLIC = {
     "TAOClusteringTree": "whycluster.trees",
     "Explanation": "whycluster.contract.explanation",
     "GowerClustering": "whycluster.gower",
-    "IDC": "whycluster.idc",
+    "IDC": "whycluster.idc.estimator",
     "IDEC": "whycluster.embedded",
     "ClusterwiseIMN": "whycluster.imn",
     "IMNClassifier": "whycluster.imn",

@@ -20,7 +20,7 @@ from whycluster.contract.attribution import attribute
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.validation import check_n_clusters
 from whycluster.gower.partition import by_size
-from whycluster.idc import IDC
+from whycluster.idc.estimator import IDC
 from whycluster.metrics import match_clusters, silhouette
 from whycluster.neurcam import NeurCAM
 from whycluster.trees import TAOClusteringTree

@@ -12,7 +12,8 @@ import torch
 from timing import fastest, large_product, large_product_gflop, prepare
 from torch.utils.flop_counter import FlopCounterMode
 
-from whycluster.idc import IDC, _Stages
+from whycluster.idc.estimator import IDC
+from whycluster.idc.phases import Stages
 from whycluster.training.device import matmul_precision
 from whycluster.training.loop import _run_epoch, _Steps
 from whycluster.training.streams import Streams
@@ -26,7 +27,7 @@ def build_step():
     model = IDC(10)
     model.n_features_in_ = 784
     network = model._build(streams)
-    stages = _Stages(model, network, torch.rand(100, 784), streams)
+    stages = Stages(model, network, torch.rand(100, 784), streams)
     parts = (network.encoder, network.decoder, network.gating)
     parameters = [p for part in parts for p in part.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=model.learning_rate, fused=True)

@@ -47,17 +47,15 @@ import numpy as np
 import torch
 from sklearn.base import ClusterMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from whycluster.contract import validation
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.mixins import Differentiable, Float32Transformer
-from whycluster.training import losses
+from whycluster.idc.network import Network, open_gates
+from whycluster.idc.phases import Stages
 from whycluster.training.device import resolve_device
-from whycluster.training.layers import StackedGating, StackedMLP, set_statistics, take
-from whycluster.training.loop import History, cosine, train
-from whycluster.training.stack import ROWS_AT_ONCE, StackedEstimator, evaluate
+from whycluster.training.loop import History
+from whycluster.training.stack import StackedEstimator, evaluate
 from whycluster.training.streams import Streams
 
 
@@ -335,12 +333,12 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
                 f"{self.pretrain_epochs}, which include them; pass at most that"
             )
 
-    def _train(self, data: np.ndarray, seeds: list[int]) -> tuple["_Network", History]:
+    def _train(self, data: np.ndarray, seeds: list[int]) -> tuple["Network", History]:
         """Run the two stages, local gates and clusters, then the global gates."""
         device = resolve_device(self.device)
         streams = Streams(seeds, device)
         network = self._build(streams).to(device)
-        stages = _Stages(self, network, torch.as_tensor(data, device=device), streams)
+        stages = Stages(self, network, torch.as_tensor(data, device=device), streams)
         phases = (
             ("warm-up", self.warmup_epochs, stages.warm_up),
             ("gates", self.pretrain_epochs - self.warmup_epochs, stages.select_features),
@@ -351,8 +349,8 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
         history = self._run_phases(phases, network, streams, keep)
         return network.cpu().eval(), history
 
-    def _build(self, streams: Streams) -> "_Network":
-        return _Network(
+    def _build(self, streams: Streams) -> "Network":
+        return Network(
             self.n_features_in_,
             self.n_latent or max(2, self.n_clusters),
             self.n_clusters,
@@ -381,225 +379,3 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
     @property
     def _n_features_out(self) -> int:
         return self.embedding_.shape[1]
-
-
-class _Network(nn.Module):
-    """Gating network, autoencoder, clustering head, auxiliary classifier and global gates."""
-
-    def __init__(
-        self,
-        n_features,
-        n_latent,
-        n_clusters,
-        hidden,
-        gate_units,
-        head_units,
-        streams,
-        weight_std,
-        head_offset,
-    ):
-        super().__init__()
-        build = (streams, weight_std)
-        self.gating = StackedGating(n_features, gate_units, *build) if gate_units else None
-        self.encoder = StackedMLP((n_features, *hidden, n_latent), *build)
-        self.decoder = StackedMLP((n_latent, *hidden[::-1], n_features), *build)
-        self.head_widths = (n_latent + 1, head_units, n_clusters)
-        self.weight_std = weight_std
-        self.head_offset = head_offset
-        self.head = self.new_head(streams)
-        self.classifier = StackedMLP((n_features, head_units, n_clusters), *build)
-        self.global_logits = nn.Parameter(0.01 * streams.normal(n_clusters, n_features))
-        self.register_buffer("radius", torch.ones(len(streams), 1, 1))
-
-    def new_head(self, streams: Streams) -> StackedMLP:
-        return StackedMLP(self.head_widths, streams, self.weight_std)
-
-    def gate_means(self, x: Tensor) -> Tensor:
-        """Return μ; without local gates a μ that opens every gate."""
-        return self.gating(x) if self.gating is not None else torch.full_like(x, 0.5)
-
-    def global_mu(self) -> Tensor:
-        return torch.tanh(self.global_logits)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Evaluate without noise: gates ``z``, embedding ``h``, ``logits``."""
-        z = open_gates(self.gate_means(x))
-        h = self.encoder(x * z)
-        return {"z": z, "h": h, "logits": self.head(self.direct(h))}
-
-    def direct(self, h: Tensor) -> Tensor:
-        """Append the offset to h, in units of its typical length; scale to unit length."""
-        return F.normalize(F.pad(h / self.radius, (0, 1), value=self.head_offset), dim=-1)
-
-
-class _Stages:
-    """The phases of training on one data set; each returns its history."""
-
-    def __init__(self, settings: IDC, network: _Network, data: Tensor, streams: Streams):
-        self.settings = settings
-        self.network = network
-        self.data = data
-        self.streams = streams
-
-    def warm_up(self, tick) -> History:
-        """Reconstruct with all gates open (Sec. 4.2, App. G)."""
-        return self._autoencode(self._step_open, self.settings.warmup_epochs, tick)
-
-    def select_features(self, tick) -> History:
-        """Minimise Eq. (2) with Eqs. (3) and (4), then set the batch statistics (deviation 3)."""
-        step = self._step_gated if self.settings.gated else self._step_open
-        n_epochs = self.settings.pretrain_epochs - self.settings.warmup_epochs
-        history = self._autoencode(step, n_epochs, tick, cosine(1e-3))
-        self._set_statistics()
-        return history
-
-    def compress_clusters(self, tick) -> History:
-        """Train heads on the fixed embedding by Eq. (8); keep the best of `n_init` per model."""
-        h = self.network.direct(self._embed())
-        runs = [self._train_head(h, tick) for _ in range(self.settings.n_init)]
-        loss = torch.stack([run["loss"] for run in runs])  # (n_init, n_models)
-        best = loss.argmin(dim=0).tolist()
-        chosen = [take(runs[b]["weights"], i) for i, b in enumerate(best)]
-        self.network.head.load_state_dict({k: torch.cat([c[k] for c in chosen]) for k in chosen[0]})
-        return {
-            "coding": np.stack([runs[b]["coding"][:, i] for i, b in enumerate(best)], axis=1),
-            "restart loss": loss.cpu().numpy(),
-            "restart labels": torch.stack([run["labels"] for run in runs]).mT.cpu().numpy(),
-        }
-
-    def _train_head(self, h: Tensor, tick) -> dict:
-        """Train one new head per model; return its weights, history, hard clusters and loss."""
-        s = self.settings
-        head = self.network.new_head(self.streams)
-
-        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            batch = h.gather(1, rows[..., None].expand(-1, -1, h.shape[2]))
-            logits = head(batch)
-            noisy = logits.log_softmax(dim=-1) + self.streams.gumbel(*logits.shape[1:])
-            membership = torch.softmax(noisy / s.temperature, dim=-1)  # Eq. (5)
-            return {"coding": losses.cluster_coding_loss(batch, membership, s.cluster_eps)}
-
-        optimizer = torch.optim.Adam(head.parameters(), lr=s.head_learning_rate, fused=True)
-        history = self._train(step, optimizer, s.max_epochs, tick, cosine(1e-4))
-        labels = _assign(head.eval(), h)
-        membership = F.one_hot(labels, s.n_clusters).float()
-        loss = losses.cluster_coding_loss(h, membership, s.cluster_eps)
-        return history | {"weights": head.state_dict(), "labels": labels, "loss": loss}
-
-    def explain_clusters(self, tick) -> History:
-        """Train the global gates against the clusters that the head found (Sec. 4.3)."""
-        s = self.settings
-        labels = _assign(self.network.head.eval(), self.network.direct(self._embed()))
-
-        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            x = self.data[rows]
-            x = x * open_gates(self.network.gate_means(x)).detach()
-            mu = self.network.global_mu()
-            logits = self._score_through_gates(x, mu)
-            target = labels.gather(1, rows)
-            cross_entropy = F.cross_entropy(logits.mT, target, reduction="none").mean(dim=1)
-            penalty = losses.gate_penalty(mu, s.penalty_noise or s.gate_noise)
-            return {"cross-entropy": cross_entropy, "open gates": s.global_weight * penalty}
-
-        network = self.network
-        optimizer = torch.optim.Adam(
-            [
-                {"params": network.classifier.parameters(), "lr": s.learning_rate},
-                {"params": [network.global_logits], "lr": s.global_learning_rate},
-            ],
-            fused=True,
-        )
-        return self._train(step, optimizer, s.global_epochs, tick)
-
-    def _score_through_gates(self, x: Tensor, mu: Tensor) -> Tensor:
-        """Score cluster k from the rows seen through global gates k (deviation 5)."""
-        n_models, n_rows, n_features = x.shape
-        n_clusters = mu.shape[1]
-        noise = self.settings.gate_noise * self.streams.normal(n_rows, n_clusters, n_features)
-        z = (0.5 + mu[:, None] + noise).clamp(0, 1)  # Eq. (1)
-        seen = (x[:, :, None] * z).flatten(1, 2)  # (n_models, batch * n_clusters, n_features)
-        scores = self.network.classifier(seen).view(n_models, n_rows, n_clusters, n_clusters)
-        return scores.diagonal(dim1=2, dim2=3)
-
-    def _step_open(self, rows: Tensor, _progress: float) -> dict[str, Tensor]:
-        x = self.data[rows]
-        return self._reconstruct(x, torch.ones_like(x))
-
-    def _step_gated(self, rows: Tensor, progress: float) -> dict[str, Tensor]:
-        s = self.settings
-        x = self.data[rows]
-        mu = self.network.gate_means(x)
-        z = (0.5 + mu + s.gate_noise * self.streams.normal(*x.shape[1:])).clamp(0, 1)  # Eq. (1)
-        penalty = losses.gate_penalty(mu, s.penalty_noise or s.gate_noise)
-        coding = losses.gate_coding_loss(self._project(z), s.gate_eps)
-        weight = s.gate_weight * (1 - cosine(0.0)(progress))  # λ_t
-        return self._reconstruct(x, z) | {
-            "open gates": weight * penalty,
-            "gate coding": s.gate_coding_weight * coding,
-        }
-
-    def _reconstruct(self, x: Tensor, z: Tensor) -> dict[str, Tensor]:
-        """Reconstruct four views of the batch in one pass: gated, clean, masked, latent noise."""
-        s = self.settings
-        shown = (self.streams.uniform(*x.shape[1:]) >= s.mask_fraction).to(x.dtype)
-        h = self.network.encoder(torch.cat([x * z, x, x * shown], dim=1), n_views=3)
-        own = h[:, : x.shape[1]]
-        shaken = own * (1 + s.latent_noise * self.streams.normal(*own.shape[1:]))
-        views = self.network.decoder(torch.cat([h, shaken], dim=1), n_views=4).chunk(4, dim=1)
-        names = ("gated", "clean", "masked", "latent noise")
-        error = losses.reconstruction_error
-        return {n: error(v, x, s.reconstruction_order) for n, v in zip(names, views, strict=True)}
-
-    def _project(self, z: Tensor) -> Tensor:
-        """Project the gates of wide data onto fixed random directions."""
-        n = self.settings.n_projections
-        if n is None or n >= z.shape[2]:
-            return z
-        if not hasattr(self, "_directions"):
-            self._directions = self.streams.normal(z.shape[2], n) / n**0.5
-        return z @ self._directions
-
-    def _autoencode(self, step, n_epochs: int, tick, schedule=None) -> History:
-        network = self.network
-        parts = [network.encoder, network.decoder, network.gating or nn.Module()]
-        parameters = [p for part in parts for p in part.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=self.settings.learning_rate, fused=True)
-        return self._train(step, optimizer, n_epochs, tick, schedule)
-
-    def _train(self, step, optimizer, n_epochs: int, tick, schedule=None) -> History:
-        self.network.train()
-        n_samples, batch_size = len(self.data), self.settings.batch_size
-        epochs = (self.streams.batches(n_samples, batch_size) for _ in range(n_epochs))
-        return train(step, optimizer, epochs, n_epochs, schedule=schedule, on_epoch=tick)
-
-    @torch.no_grad()
-    def _set_statistics(self) -> None:
-        """Set batch statistics and typical length of h from the noiseless gated rows."""
-        batches = self.streams.batches(len(self.data), self.settings.batch_size)
-        set_statistics(self.network.encoder, (self._gate(self.data[rows]) for rows in batches))
-        self.network.radius = self._embed().square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
-
-    @torch.no_grad()
-    def _embed(self) -> Tensor:
-        """Embed all rows without noise: (n_models, n_samples, n_latent)."""
-        self.network.encoder.eval()
-        n_models = len(self.streams)
-        parts = [
-            self.network.encoder(self._gate(x.expand(n_models, -1, -1)))
-            for x in self.data.split(ROWS_AT_ONCE)
-        ]
-        return torch.cat(parts, dim=1)
-
-    def _gate(self, x: Tensor) -> Tensor:
-        return x * open_gates(self.network.gate_means(x))
-
-
-def open_gates(mu: Tensor) -> Tensor:
-    """Return gates without noise, Eq. (1) with ε = 0: closed for μ <= -0.5, open for μ >= 0.5."""
-    return (0.5 + mu).clamp(0, 1)
-
-
-@torch.no_grad()
-def _assign(head: nn.Module, h: Tensor) -> Tensor:
-    """Return hard clusters (n_models, n_samples), a bounded number of rows at a time."""
-    return torch.cat([head(part).argmax(dim=-1) for part in h.split(ROWS_AT_ONCE, dim=1)], dim=1)
