@@ -7,7 +7,7 @@ import torch
 
 from whycluster import NeurCAM
 from whycluster.metrics import clustering_accuracy
-from whycluster.neurcam import additive, estimator, training
+from whycluster.neurcam import additive, estimator, phases
 from whycluster.training.centres import fast_squared_distances
 from whycluster.training.losses import fuzzy_clustering_loss, fuzzy_memberships
 
@@ -250,18 +250,18 @@ class TestObjective:
 
     def test_pairs_are_annealed_first(self, X, monkeypatch):
         seen = []
-        real = training.Network.logits
+        real = phases.Network.logits
 
         def spy(self, x, temperatures):
             seen.append(temperatures)
             return real(self, x, temperatures)
 
-        monkeypatch.setattr(training.Network, "logits", spy)
+        monkeypatch.setattr(phases.Network, "logits", spy)
         NeurCAM(4, n_pairs=2, **TINY | {"batch_size": 200}).fit(X)
-        phases = list(dict.fromkeys(seen))
-        assert phases[:2] == [(1.0, 1.0), (1.0, training.COLDEST ** (1 / 4))]
-        assert phases[4:6] == [(1.0, 0.0), (training.COLDEST ** (1 / 4), 0.0)]
-        assert phases[-1] == (0.0, 0.0)
+        found = list(dict.fromkeys(seen))
+        assert found[:2] == [(1.0, 1.0), (1.0, phases.COLDEST ** (1 / 4))]
+        assert found[4:6] == [(1.0, 0.0), (phases.COLDEST ** (1 / 4), 0.0)]
+        assert found[-1] == (0.0, 0.0)
 
 
 def assert_equal_fits(first, second, **tolerance):
@@ -306,11 +306,11 @@ def test_a_fit_that_was_cut_off_resumes(X, tmp_path, monkeypatch, phase):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Stages, phase, killed)
+        patch.setattr(phases.Stages, phase, killed)
         with pytest.raises(Killed):
             model.set_params(checkpoint=tmp_path).fit(X)
     with monkeypatch.context() as patch:
-        patch.setattr(training.Stages, "start", killed)
+        patch.setattr(phases.Stages, "start", killed)
         assert_equal_fits(model.fit(X), expected)
 
 
@@ -328,10 +328,10 @@ class TestPrediction:
         model, rows = paired
         expected = model.transform(rows)
         sizes = []
-        real = training.Network.forward
+        real = phases.Network.forward
         monkeypatch.setattr(estimator, "ROWS_AT_ONCE", 7)
         monkeypatch.setattr(
-            training.Network, "forward", lambda self, x: sizes.append(x.shape[1]) or real(self, x)
+            phases.Network, "forward", lambda self, x: sizes.append(x.shape[1]) or real(self, x)
         )
         assert capsys.readouterr().err == ""
         model.set_params(verbose=1)

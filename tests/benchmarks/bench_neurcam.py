@@ -20,7 +20,7 @@ from timing import fastest, large_product, large_product_gflop, prepare
 
 from whycluster.contract.validation import Represented
 from whycluster.neurcam import NeurCAM, additive
-from whycluster.neurcam.training import Stages
+from whycluster.neurcam.phases import Stages
 from whycluster.training.device import matmul_precision
 from whycluster.training.streams import Streams
 

@@ -62,9 +62,9 @@ from tqdm.auto import tqdm
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.mixins import Float32Transformer
 from whycluster.contract.validation import Represented, check_predict, check_represented
-from whycluster.neurcam import additive, training
-from whycluster.neurcam.shapes import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
-from whycluster.neurcam.training import Network, Stages
+from whycluster.neurcam import additive, phases
+from whycluster.neurcam.phases import Network, Stages
+from whycluster.neurcam.terms import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
 from whycluster.training.device import resolve_device
 from whycluster.training.loop import History
 from whycluster.training.stack import ROWS_AT_ONCE, StackedEstimator
@@ -181,7 +181,7 @@ class NeurCAM(Float32Transformer, ClusterMixin, StackedEstimator):
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions({"highest", "high", "medium"})],
     }
-    _sources = (additive.__file__, training.__file__)
+    _sources = (additive.__file__, phases.__file__)
 
     def __init__(
         self,
