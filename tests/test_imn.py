@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
 from whycluster import IMNClassifier, IMNRegressor, TabResNetClassifier, TabResNetRegressor
-from whycluster.imn import training
+from whycluster.imn import phases
 from whycluster.training.streams import Streams
 
 SMALL = dict(hidden_units=16, n_blocks=1, max_epochs=12, warmup_epochs=1, device="cpu")
@@ -249,7 +249,7 @@ class TestStack:
 class TestSchedule:
     @pytest.mark.parametrize("n_epochs", range(4, 40))
     def test_cycles_fill_the_epochs_after_the_warm_up(self, n_epochs):
-        ends = training.cycle_ends(n_epochs, 1, 3, 2)
+        ends = phases.cycle_ends(n_epochs, 1, 3, 2)
         assert ends[-1] == n_epochs
         assert (np.diff([1, *ends]) >= 1).all()
 
@@ -260,7 +260,7 @@ class TestSchedule:
         )
         task = model._validate(X, y, [np.arange(20)])
         streams = Streams([0])
-        plan = training.Training(model, model._build(streams), task, streams)
+        plan = phases.Training(model, model._build(streams), task, streams)
         rates = np.array([plan._rate(epoch / 75) for epoch in range(75)])
         np.testing.assert_allclose(rates[:5], [0.1, 0.3, 0.5, 0.7, 0.9])
         assert plan.ends == [15, 35, 75]

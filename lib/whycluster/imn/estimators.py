@@ -77,9 +77,9 @@ from whycluster.contract import validation
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.mixins import Differentiable
 from whycluster.imn import augmentation as augmentations
-from whycluster.imn import networks, training
-from whycluster.imn.networks import Contributing, Direct, Ensemble, Mesomorphic
-from whycluster.imn.training import Task, Training
+from whycluster.imn import network, phases
+from whycluster.imn.network import Contributing, Direct, Ensemble, Mesomorphic
+from whycluster.imn.phases import Task, Training
 from whycluster.training import losses
 from whycluster.training.device import resolve_device
 from whycluster.training.loop import History
@@ -120,7 +120,7 @@ class _ResidualNet(Differentiable, StackedEstimator):
         "augmentation": [Interval(Real, 0, 1, closed="both")],
         "precision": [StrOptions({"highest", "high", "medium"})],
     }
-    _sources = tuple(part.__file__ for part in (augmentations, networks, training))
+    _sources = tuple(part.__file__ for part in (augmentations, network, phases))
     _is_mesomorphic = False
     _decided_by = "output"
     _is_centered = True
@@ -181,11 +181,11 @@ class _ResidualNet(Differentiable, StackedEstimator):
         device = resolve_device(self.device)
         streams = Streams(seeds, device)
         network = self._build(streams).to(device)
-        training = Training(self, network, data, streams)
+        run = Training(self, network, data, streams).run
         content = np.concatenate([np.ravel(part) for part in (data.X, data.target, *data.rows)])
         keep = self._checkpoint(content, seeds)
-        phases = [("training", self.max_epochs, training.run)]
-        history = self._run_phases(phases, network, streams, keep)
+        rows = [("training", self.max_epochs, run)]
+        history = self._run_phases(rows, network, streams, keep)
         return network.cpu().eval(), history
 
     def _build(self, streams: Streams) -> Ensemble:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from whycluster.imn.augmentation import augment
-from whycluster.imn.networks import Ensemble
+from whycluster.imn.network import Ensemble
 from whycluster.training import losses
 from whycluster.training.adam import StackedAdam
 from whycluster.training.loop import History, train
