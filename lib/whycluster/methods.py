@@ -19,9 +19,9 @@ from sklearn.metrics.pairwise import euclidean_distances
 from whycluster.contract.attribution import attribute
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.validation import check_n_clusters
-from whycluster.gower.partition import by_size
 from whycluster.idc.estimator import IDC
 from whycluster.metrics import match_clusters, silhouette
+from whycluster.metrics.external import by_size
 from whycluster.neurcam import NeurCAM
 from whycluster.trees import TAOClusteringTree
 

@@ -47,7 +47,7 @@ from whycluster.contract.persistence import Savable
 from whycluster.gower import partition
 from whycluster.gower.columns import GowerColumn
 from whycluster.gower.distances import GowerSpace, as_frame
-from whycluster.metrics import silhouette_of_distances
+from whycluster.metrics import external, silhouette_of_distances
 
 ROWS_AT_ONCE = 4096
 BYTES_PER_PAIR = 16  # the matrix, a part of it, and average linkage's two half matrices of doubles
@@ -237,7 +237,7 @@ class GowerClustering(
         self._check_rows()
         distances = self._space.pairwise(self.rows_, device=self.device, max_gib=np.inf)
         labels = _alike(self._partition(distances, random), self.rows_)
-        labels = partition.by_size(pd.factorize(labels)[0])  # of equal ones the first in the table
+        labels = external.by_size(pd.factorize(labels)[0])  # of equal ones the first in the table
         self._describe(distances, labels)
         self.labels_ = np.empty(len(rows), dtype=int)
         self.labels_[self.sample_indices_] = labels

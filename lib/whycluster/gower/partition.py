@@ -184,17 +184,6 @@ def merge_small(distances: np.ndarray, labels: np.ndarray, least: float) -> np.n
     return np.unique(into[labels], return_inverse=True)[1]
 
 
-def by_size(labels: np.ndarray) -> np.ndarray:
-    """Renumber clusters, the largest 0; equal ones keep their order.
-
-    Examples
-    --------
-    >>> by_size(np.array([3, 1, 1, 0]))
-    array([2, 0, 0, 1])
-    """
-    return np.argsort(np.argsort(-np.bincount(labels), kind="stable"))[labels]
-
-
 def medoids(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the row of each cluster with the least sum of distances to it, (n_clusters,)."""
     found = []

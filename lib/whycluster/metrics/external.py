@@ -110,3 +110,14 @@ def _codes(labels, name: str, n_clusters: int) -> np.ndarray:
     if labels.ndim != 1 or not is_integer or labels.min() < 0 or labels.max() >= n_clusters:
         raise ValueError(f"{name} must be integers from 0 to {n_clusters - 1}, one per row")
     return labels
+
+
+def by_size(labels: np.ndarray) -> np.ndarray:
+    """Renumber clusters, the largest 0; equal ones keep their order.
+
+    Examples
+    --------
+    >>> by_size(np.array([3, 1, 1, 0]))
+    array([2, 0, 0, 1])
+    """
+    return np.argsort(np.argsort(-np.bincount(labels), kind="stable"))[labels]

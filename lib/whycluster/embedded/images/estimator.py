@@ -67,10 +67,7 @@ from whycluster.training.stack import evaluate
 from whycluster.training.streams import Streams
 
 WEIGHTS = {"dec": 1.0, "idec": 0.5, "dcn": 1e-5}  # of the clustering loss, see deviation 1
-FIRST_RATE = 0.01  # share of the learning rate in the first epoch of clustering
 CENTER_COUNT = 100  # rows that each centre of DCN counts for, as in BRB's experiments
-HIDDEN = 0.5  # side of the square hidden for self-labelling, as a share of the image
-IMAGES_AT_ONCE = 1024  # when all are embedded
 EXPLAINED_AT_ONCE = 16
 
 
@@ -393,142 +390,6 @@ class ContrastiveClustering(Embedded):
             network.cpu()
 
 
-class _SimCLR(nn.Module):
-    """An encoder and the projection head of the contrastive loss."""
-
-    def __init__(self, encoder: StackedResNet18, projector: StackedMLP):
-        super().__init__()
-        self.encoder = encoder
-        self.projector = projector
-
-    def forward(self, views: Tensor) -> Tensor:
-        """Return projections (n_models, 2 * batch, n_latent)."""
-        return self.projector(self.encoder(views))
-
-
-class _Head(nn.Module):
-    """Memberships linear in the embedding, at first those of equal Gaussians around centres."""
-
-    def __init__(self, n_models: int, n_clusters: int, n_latent: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(n_models, n_latent, n_clusters))
-        self.bias = nn.Parameter(torch.zeros(n_models, 1, n_clusters))
-
-    @torch.no_grad()
-    def start(self, centres: Tensor, z: Tensor, confidence: float) -> None:
-        """Answer by the nearest centre, so that half of the rows `z` are above `confidence`.
-
-        -s ‖z - μ‖² is, but for what all clusters share, linear in z: 2s μ·z - s ‖μ‖².
-        """
-        sharpness = _sharpness(exact_squared_distances(z, centres), confidence)
-        self.weight.copy_(2 * sharpness * centres.mT)
-        self.bias.copy_(-sharpness * centres.square().sum(dim=2)[:, None])
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Return logits (n_models, batch, n_clusters)."""
-        return torch.baddbmm(self.bias, z, self.weight)
-
-
-class _Network(nn.Module):
-    """SimCLR, the clusters in its embedding, and what self-labelling trains, if it does."""
-
-    def __init__(self, simclr: _SimCLR, clusters: nn.Module, head: _Head | None):
-        super().__init__()
-        self.simclr = simclr
-        self.clusters = clusters
-        self.head = head
-
-    @property
-    def encoder(self) -> StackedResNet18:
-        """The map from images to embeddings."""
-        return self.simclr.encoder
-
-    @property
-    def core(self) -> nn.ModuleDict:
-        """All but the head: what clustering trains, with or without self-labelling to come."""
-        return nn.ModuleDict({"simclr": self.simclr, "clusters": self.clusters})
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the embedding ``z`` and ``logits`` of (n_models, batch, n_features)."""
-        z = self.encoder(x)
-        return {"z": z, "logits": (self.head or self.clusters)(z)}
-
-
-class _Phases(Phases):
-    """The phases of training on one set of images; each returns its history."""
-
-    rows_at_once = IMAGES_AT_ONCE
-
-    def __init__(self, settings, network: _Network, data: Tensor, streams: Streams, on_epoch=None):
-        super().__init__(settings, network, data, streams, on_epoch)
-        self.low, high = data.aminmax()
-        self.span = high - self.low
-        self.views = as_views(settings.views)
-
-    def pretrain(self, tick) -> History:
-        """Tell the views of an image from those of others."""
-        s, simclr = self.settings, self.network.simclr
-
-        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            return {"contrast": losses.nt_xent(simclr(self.two_views(rows)), s.temperature)}
-
-        optimizer = _adamw(simclr, s.pretrain_learning_rate, s.weight_decay)
-        simclr.train()
-        epochs = (self.rows() for _ in range(s.pretrain_epochs))
-        return train(step, optimizer, epochs, s.pretrain_epochs, on_epoch=tick)
-
-    def schedule(self, progress: float) -> float:
-        """Rise to the full learning rate."""
-        s = self.settings
-        done = min(1.0, progress * s.max_epochs / s.warmup_epochs) if s.warmup_epochs else 1.0
-        return FIRST_RATE + (1 - FIRST_RATE) * done
-
-    def batch(self, rows: Tensor) -> Tensor:
-        """Return what a step of clustering sees: two views of each image."""
-        return self.two_views(rows)
-
-    def label(self, tick) -> History:
-        """Let confident rows teach a head that starts as the nearest centre."""
-        s, network = self.settings, self.network
-        network.head.start(network.clusters.centres, self.embed(), s.confidence)
-        harder = replace(self.views, cutout=HIDDEN)
-
-        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            with torch.no_grad():
-                teacher = network(self.data[rows])["logits"]
-            logits = network(self.view(rows, harder))["logits"]
-            loss = losses.confident_cross_entropy(logits, teacher, s.confidence)
-            return {"cross-entropy": loss}
-
-        rate = s.self_label_learning_rate
-        optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
-        network.train()
-        epochs = (self.rows() for _ in range(s.self_label_epochs))
-        history = train(step, optimizer, epochs, s.self_label_epochs, on_epoch=tick)
-        set_statistics(network.encoder, self.passes())
-        self._put_centres_at_means()
-        return history
-
-    def two_views(self, rows: Tensor) -> Tensor:
-        """Return the first views of a batch, then the second ones."""
-        return torch.cat([self.view(rows, self.views), self.view(rows, self.views)], dim=1)
-
-    def view(self, rows: Tensor, kind: Views) -> Tensor:
-        """Draw a view of each image of a batch, in the scale of the images."""
-        shown = (self.data[rows] - self.low) / self.span
-        shape = self.network.encoder.image_shape
-        return self.low + self.span * kind.draw(shown, shape, self.streams)
-
-    @torch.no_grad()
-    def _put_centres_at_means(self) -> None:
-        """Describe the clusters of the head by centres; one without rows keeps its own."""
-        z, centres = self.embed(), self.network.clusters.centres
-        labels = self.network.head(z).argmax(dim=2)
-        member = nn.functional.one_hot(labels, centres.shape[1]).to(z.dtype).mT
-        sizes = member.sum(dim=2, keepdim=True)
-        centres.copy_(torch.where(sizes > 0, member @ z / sizes.clamp_min(1), centres))
-
-
 def _divergence(clusters, own: Tensor, other: Tensor, logits: Tensor) -> Tensor:
     """Mean of both views' divergence from the targets of the second."""
     log_q = logits.log_softmax(dim=2)
@@ -543,32 +404,6 @@ def _distance(clusters, own: Tensor, other: Tensor, logits: Tensor) -> Tensor:
     labels = logits.argmax(dim=2)
     both = [losses.centre_distance(z, clusters.centres, labels) for z in (own, other)]
     return 0.5 * sum(both) / 2
-
-
-def _sharpness(distances: Tensor, confidence: float) -> Tensor:
-    """Return s of shape (n_models, 1, 1) at which the median largest membership is `confidence`.
-
-    Memberships are a softmax of -s times squared distances (n_models, n_rows, n_clusters), which
-    grows with s: halving an interval of twelve orders of magnitude finds it.
-    """
-    scale = distances.mean(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    low, high = (torch.full_like(scale, math.log(bound)) for bound in (1e-6, 1e6))
-    for _ in range(40):
-        middle = (low + high) / 2
-        membership = (-middle.exp() / scale * distances).softmax(dim=2).amax(dim=2)
-        is_enough = membership.median(dim=1).values.view_as(scale) >= confidence
-        low, high = torch.where(is_enough, low, middle), torch.where(is_enough, middle, high)
-    return high.exp() / scale
-
-
-def _adamw(simclr: _SimCLR, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Decay kernels and matrices of the encoder; no normalisation, bias or projection head."""
-    kinds = (resnet.StackedConvolution, StackedLinear)
-    decayed = [m.weight for m in simclr.encoder.modules() if isinstance(m, kinds)]
-    known = {id(parameter) for parameter in decayed}
-    others = [p for p in simclr.parameters() if id(p) not in known]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others}]
-    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=True)
 
 
 def _convolutions(precision: str):

@@ -1,0 +1,115 @@
+"""The phases of training on images: contrast, clusters, labels."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
+
+from whycluster.embedded import resnet, views
+from whycluster.embedded.base import SOURCES, Embedded
+from whycluster.embedded.brb import BRB, as_brb
+from whycluster.embedded.centroids import RunningMeans, StudentCentres
+from whycluster.embedded.phases import Phases
+from whycluster.embedded.resnet import StackedResNet18
+from whycluster.embedded.views import Views, as_views
+from whycluster.training import losses
+from whycluster.training.centres import exact_squared_distances
+from whycluster.training.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.training.device import resolve_device
+from whycluster.training.layers import StackedLinear, StackedMLP, set_statistics
+from whycluster.training.loop import History, train
+from whycluster.training.stack import evaluate
+from whycluster.training.streams import Streams
+FIRST_RATE = 0.01  # share of the learning rate in the first epoch of clustering
+HIDDEN = 0.5  # side of the square hidden for self-labelling, as a share of the image
+IMAGES_AT_ONCE = 1024  # when all are embedded
+
+
+class _Phases(Phases):
+    """The phases of training on one set of images; each returns its history."""
+
+    rows_at_once = IMAGES_AT_ONCE
+
+    def __init__(self, settings, network: _Network, data: Tensor, streams: Streams, on_epoch=None):
+        super().__init__(settings, network, data, streams, on_epoch)
+        self.low, high = data.aminmax()
+        self.span = high - self.low
+        self.views = as_views(settings.views)
+
+    def pretrain(self, tick) -> History:
+        """Tell the views of an image from those of others."""
+        s, simclr = self.settings, self.network.simclr
+
+        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
+            return {"contrast": losses.nt_xent(simclr(self.two_views(rows)), s.temperature)}
+
+        optimizer = _adamw(simclr, s.pretrain_learning_rate, s.weight_decay)
+        simclr.train()
+        epochs = (self.rows() for _ in range(s.pretrain_epochs))
+        return train(step, optimizer, epochs, s.pretrain_epochs, on_epoch=tick)
+
+    def schedule(self, progress: float) -> float:
+        """Rise to the full learning rate."""
+        s = self.settings
+        done = min(1.0, progress * s.max_epochs / s.warmup_epochs) if s.warmup_epochs else 1.0
+        return FIRST_RATE + (1 - FIRST_RATE) * done
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Return what a step of clustering sees: two views of each image."""
+        return self.two_views(rows)
+
+    def label(self, tick) -> History:
+        """Let confident rows teach a head that starts as the nearest centre."""
+        s, network = self.settings, self.network
+        network.head.start(network.clusters.centres, self.embed(), s.confidence)
+        harder = replace(self.views, cutout=HIDDEN)
+
+        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
+            with torch.no_grad():
+                teacher = network(self.data[rows])["logits"]
+            logits = network(self.view(rows, harder))["logits"]
+            loss = losses.confident_cross_entropy(logits, teacher, s.confidence)
+            return {"cross-entropy": loss}
+
+        rate = s.self_label_learning_rate
+        optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
+        network.train()
+        epochs = (self.rows() for _ in range(s.self_label_epochs))
+        history = train(step, optimizer, epochs, s.self_label_epochs, on_epoch=tick)
+        set_statistics(network.encoder, self.passes())
+        self._put_centres_at_means()
+        return history
+
+    def two_views(self, rows: Tensor) -> Tensor:
+        """Return the first views of a batch, then the second ones."""
+        return torch.cat([self.view(rows, self.views), self.view(rows, self.views)], dim=1)
+
+    def view(self, rows: Tensor, kind: Views) -> Tensor:
+        """Draw a view of each image of a batch, in the scale of the images."""
+        shown = (self.data[rows] - self.low) / self.span
+        shape = self.network.encoder.image_shape
+        return self.low + self.span * kind.draw(shown, shape, self.streams)
+
+    @torch.no_grad()
+    def _put_centres_at_means(self) -> None:
+        """Describe the clusters of the head by centres; one without rows keeps its own."""
+        z, centres = self.embed(), self.network.clusters.centres
+        labels = self.network.head(z).argmax(dim=2)
+        member = nn.functional.one_hot(labels, centres.shape[1]).to(z.dtype).mT
+        sizes = member.sum(dim=2, keepdim=True)
+        centres.copy_(torch.where(sizes > 0, member @ z / sizes.clamp_min(1), centres))
+
+
+def _adamw(simclr: _SimCLR, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Decay kernels and matrices of the encoder; no normalisation, bias or projection head."""
+    kinds = (resnet.StackedConvolution, StackedLinear)
+    decayed = [m.weight for m in simclr.encoder.modules() if isinstance(m, kinds)]
+    known = {id(parameter) for parameter in decayed}
+    others = [p for p in simclr.parameters() if id(p) not in known]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others}]
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=True)
