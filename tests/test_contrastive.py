@@ -10,9 +10,11 @@ import torch
 from sklearn.cluster import KMeans
 
 from whycluster import BRB
-from whycluster.embedded import contrastive, phases
-from whycluster.embedded.contrastive import ContrastiveClustering, _Head, _image_shape, _sharpness
-from whycluster.embedded.views import Views
+from whycluster.embedded import phases
+from whycluster.embedded.images import phases as image_phases
+from whycluster.embedded.images.estimator import ContrastiveClustering, _image_shape
+from whycluster.embedded.images.network import Head, sharpness
+from whycluster.embedded.images.views import Views
 from whycluster.metrics import clustering_accuracy
 from whycluster.training import losses
 from whycluster.training.streams import Streams
@@ -190,7 +192,7 @@ class TestPretraining:
 
     def test_kernels_and_matrices_of_the_encoder_decay_and_nothing_else(self, X):
         simclr = phases_of(X).network.simclr
-        decayed, others = contrastive._adamw(simclr, 0.1, 0.5).param_groups
+        decayed, others = image_phases.adamw(simclr, 0.1, 0.5).param_groups
         assert (decayed["weight_decay"], others["weight_decay"]) == (0.5, 0.0)
         names = {id(p): name for name, p in simclr.named_parameters()}
         kept = {names[id(p)] for p in others["params"]}
@@ -256,7 +258,7 @@ class TestSelfLabelling:
         generator = torch.Generator().manual_seed(0)
         z = scale * torch.randn(2, 200, 4, generator=generator)
         centres = scale * torch.randn(2, 3, 4, generator=generator)
-        head = _Head(2, 3, 4)
+        head = Head(2, 3, 4)
         head.start(centres, z, confidence)
         return head(z), torch.cdist(z, centres)
 
@@ -274,7 +276,7 @@ class TestSelfLabelling:
         np.testing.assert_array_equal(found.predict(planted[0]), found.labels_)
 
     def test_equal_rows_are_no_obstacle(self):
-        assert torch.isfinite(_sharpness(torch.zeros(1, 5, 3), 0.99)).all()
+        assert torch.isfinite(sharpness(torch.zeros(1, 5, 3), 0.99)).all()
 
     def test_the_embedding_is_trained_and_answers_change(self, X):
         settings = TINY | {"self_label_learning_rate": 0.01, "max_epochs": 1}
@@ -293,7 +295,7 @@ class TestSelfLabelling:
             seen.append((kind.cutout, self.network.encoder.training))
             return self.data[rows]
 
-        monkeypatch.setattr(contrastive._Phases, "view", view)
+        monkeypatch.setattr(image_phases.ImagePhases, "view", view)
         ContrastiveClustering(3, **TINY | {"max_epochs": 0}, self_label_epochs=1).fit(X)
         assert seen[0] == (0, True)
         assert seen[-1] == (0.5, True)
@@ -313,9 +315,9 @@ class TestCheckpoint:
             raise Killed
 
         plain = fit()
-        monkeypatch.setattr(contrastive._Phases, "pretrain", killed)
+        monkeypatch.setattr(image_phases.ImagePhases, "pretrain", killed)
         assert fit(method="dec").history_["clustering/clustering"].shape == (4,)
-        monkeypatch.setattr(contrastive._Phases, "cluster", killed)
+        monkeypatch.setattr(image_phases.ImagePhases, "cluster", killed)
         taught = fit(self_label_epochs=1)
         np.testing.assert_array_equal(
             taught.history_["clustering/inertia"], plain.history_["clustering/inertia"]

@@ -12,7 +12,7 @@ from sklearn.datasets import make_blobs
 
 from whycluster import BRB, DCN, DEC, IDEC
 from whycluster.embedded import phases
-from whycluster.embedded.centroids import GaussianCentres, RunningMeans, StudentCentres
+from whycluster.embedded.centres import GaussianCentres, RunningMeans, StudentCentres
 from whycluster.embedded.phases import Phases
 from whycluster.embedded.reclustering import Clusters, recluster
 from whycluster.metrics import clustering_accuracy

@@ -6,7 +6,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from whycluster.famd import famd
+from whycluster.gower.famd import famd
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from whycluster.representations import (
+from whycluster.embedded.representations import (
     DenoisingAutoencoder,
     SpectralNet,
     _SpectralMap,

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from whycluster import BRB
 from whycluster.embedded.brb import soft_reset
-from whycluster.embedded.resnet import (
+from whycluster.embedded.images.resnet import (
     ImageBatchNorm,
     ResidualBlock,
     StackedConvolution,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from whycluster.embedded.views import Views, as_views, luminance, see_part, turn_hue
+from whycluster.embedded.images.views import Views, as_views, luminance, see_part, turn_hue
 from whycluster.training.streams import Streams
 
 STILL = dict(

@@ -18,7 +18,8 @@ from whycluster.contract import validation
 from whycluster.contract.attribution import attribute
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.mixins import Differentiable, Float32Transformer
-from whycluster.embedded import centroids, reclustering
+from whycluster.embedded import centres as cluster_centres
+from whycluster.embedded import reclustering
 from whycluster.embedded.brb import BRB, as_brb
 from whycluster.embedded.phases import Phases
 from whycluster.training import centres, layers, losses, streams
@@ -43,7 +44,7 @@ PRETRAINING_SOURCES = tuple(module.__file__ for module in (losses, layers, strea
 SOURCES = (
     *PRETRAINING_SOURCES,
     *(inspect.getfile(part) for part in (Phases, BRB)),
-    *(module.__file__ for module in (centroids, reclustering, centres)),
+    *(module.__file__ for module in (cluster_centres, reclustering, centres)),
 )
 
 SHARED = """

@@ -51,7 +51,7 @@ from torch import nn
 
 from whycluster.embedded.base import Embedded, with_shared_settings
 from whycluster.embedded.brb import as_brb
-from whycluster.embedded.centroids import GaussianCentres, RunningMeans, StudentCentres
+from whycluster.embedded.centres import GaussianCentres, RunningMeans, StudentCentres
 from whycluster.training import losses
 
 

@@ -37,6 +37,7 @@ class Network(nn.Module):
         self.register_buffer("radius", torch.ones(len(streams), 1, 1))
 
     def new_head(self, streams: Streams) -> StackedMLP:
+        """Return an untrained head."""
         return StackedMLP(self.head_widths, streams, self.weight_std)
 
     def gate_means(self, x: Tensor) -> Tensor:
@@ -44,6 +45,7 @@ class Network(nn.Module):
         return self.gating(x) if self.gating is not None else torch.full_like(x, 0.5)
 
     def global_mu(self) -> Tensor:
+        """Return μ of the global gates, (n_models, n_clusters, n_features)."""
         return torch.tanh(self.global_logits)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Images: a residual network, random views, and clusters learnt by contrast."""

@@ -36,13 +36,12 @@ Deviations from the papers
    half of the rows are confident (ours): centres have no confidence of their own that would mean
    the same at every scale of the embedding. A batch without a confident row teaches nothing.
 6. Views that are harder to read are SimCLR's, with a quarter hidden, instead of RandAugment's.
-7. On one GPU seeds are best trained in turn, see `whycluster.embedded.resnet`; `fit_seeds` trains
-   a stack.
+7. On one GPU seeds are best trained in turn, see `whycluster.embedded.images.resnet`; `fit_seeds`
+   trains a stack.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -50,19 +49,19 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from whycluster.embedded import resnet, views
 from whycluster.embedded.base import SOURCES, Embedded
 from whycluster.embedded.brb import BRB, as_brb
-from whycluster.embedded.centroids import RunningMeans, StudentCentres
-from whycluster.embedded.phases import Phases
-from whycluster.embedded.resnet import StackedResNet18
-from whycluster.embedded.views import Views, as_views
+from whycluster.embedded.centres import RunningMeans, StudentCentres
+from whycluster.embedded.images import resnet, views
+from whycluster.embedded.images.network import Head, Network, SimCLR
+from whycluster.embedded.images.phases import IMAGES_AT_ONCE, ImagePhases
+from whycluster.embedded.images.resnet import StackedResNet18
+from whycluster.embedded.images.views import Views, as_views
 from whycluster.training import losses
-from whycluster.training.centres import exact_squared_distances
 from whycluster.training.checkpoint import Checkpoint, binding_settings, fingerprint
 from whycluster.training.device import resolve_device
-from whycluster.training.layers import StackedLinear, StackedMLP, set_statistics
-from whycluster.training.loop import History, train
+from whycluster.training.layers import StackedMLP
+from whycluster.training.loop import History
 from whycluster.training.stack import evaluate
 from whycluster.training.streams import Streams
 
@@ -311,7 +310,7 @@ class ContrastiveClustering(Embedded):
         self.image_shape_ = _image_shape(self.image_shape, rows.shape[1])
         return rows, on_epoch
 
-    def _train(self, data, seeds: list[int]) -> tuple["_Network", History]:
+    def _train(self, data, seeds: list[int]) -> tuple["Network", History]:
         X, on_epoch = data
         device = resolve_device(self.device)
         streams = Streams(seeds, device)
@@ -350,8 +349,8 @@ class ContrastiveClustering(Embedded):
             self.views = as_views(self.views)
         super()._resume(weights)
 
-    def _new_phases(self, network, data: Tensor, streams: Streams, on_epoch=None) -> "_Phases":
-        return _Phases(self, network, data, streams, on_epoch)
+    def _new_phases(self, network, data: Tensor, streams: Streams, on_epoch=None) -> "ImagePhases":
+        return ImagePhases(self, network, data, streams, on_epoch)
 
     def _new_encoder(self, streams: Streams) -> StackedResNet18:
         widths = tuple(self.hidden_layers)
@@ -363,14 +362,14 @@ class ContrastiveClustering(Embedded):
             return RunningMeans(*shape, CENTER_COUNT, CENTER_COUNT)
         return StudentCentres(*shape)
 
-    def _build(self, streams: Streams) -> "_Network":
+    def _build(self, streams: Streams) -> "Network":
         n_models = len(streams)
         units = (self.n_latent, self.projection_units, self.n_latent)
-        simclr = _SimCLR(self._new_encoder(streams), StackedMLP(units, streams))
-        head = _Head(n_models, self.n_clusters, self.n_latent) if self.self_label_epochs else None
-        return _Network(simclr, self._new_clusters(n_models), head)
+        simclr = SimCLR(self._new_encoder(streams), StackedMLP(units, streams))
+        head = Head(n_models, self.n_clusters, self.n_latent) if self.self_label_epochs else None
+        return Network(simclr, self._new_clusters(n_models), head)
 
-    def _objective(self, network: "_Network", views: Tensor):
+    def _objective(self, network: "Network", views: Tensor):
         """Return the losses of two views of a batch, embedding and logits of the second."""
         z = network.encoder(views)
         other, own = z.chunk(2, dim=1)

@@ -1,33 +1,16 @@
 """The networks of contrastive clustering: encoder, projection head, clusters, labels."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from numbers import Integral, Real
 
-import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from whycluster.embedded import resnet, views
-from whycluster.embedded.base import SOURCES, Embedded
-from whycluster.embedded.brb import BRB, as_brb
-from whycluster.embedded.centroids import RunningMeans, StudentCentres
-from whycluster.embedded.phases import Phases
-from whycluster.embedded.resnet import StackedResNet18
-from whycluster.embedded.views import Views, as_views
-from whycluster.training import losses
+from whycluster.embedded.images.resnet import StackedResNet18
 from whycluster.training.centres import exact_squared_distances
-from whycluster.training.checkpoint import Checkpoint, binding_settings, fingerprint
-from whycluster.training.device import resolve_device
-from whycluster.training.layers import StackedLinear, StackedMLP, set_statistics
-from whycluster.training.loop import History, train
-from whycluster.training.stack import evaluate
-from whycluster.training.streams import Streams
+from whycluster.training.layers import StackedMLP
 
 
-class _SimCLR(nn.Module):
+class SimCLR(nn.Module):
     """An encoder and the projection head of the contrastive loss."""
 
     def __init__(self, encoder: StackedResNet18, projector: StackedMLP):
@@ -40,7 +23,7 @@ class _SimCLR(nn.Module):
         return self.projector(self.encoder(views))
 
 
-class _Head(nn.Module):
+class Head(nn.Module):
     """Memberships linear in the embedding, at first those of equal Gaussians around centres."""
 
     def __init__(self, n_models: int, n_clusters: int, n_latent: int):
@@ -54,19 +37,19 @@ class _Head(nn.Module):
 
         -s ‖z - μ‖² is, but for what all clusters share, linear in z: 2s μ·z - s ‖μ‖².
         """
-        sharpness = _sharpness(exact_squared_distances(z, centres), confidence)
-        self.weight.copy_(2 * sharpness * centres.mT)
-        self.bias.copy_(-sharpness * centres.square().sum(dim=2)[:, None])
+        scale = sharpness(exact_squared_distances(z, centres), confidence)
+        self.weight.copy_(2 * scale * centres.mT)
+        self.bias.copy_(-scale * centres.square().sum(dim=2)[:, None])
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits (n_models, batch, n_clusters)."""
         return torch.baddbmm(self.bias, z, self.weight)
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
     """SimCLR, the clusters in its embedding, and what self-labelling trains, if it does."""
 
-    def __init__(self, simclr: _SimCLR, clusters: nn.Module, head: _Head | None):
+    def __init__(self, simclr: SimCLR, clusters: nn.Module, head: Head | None):
         super().__init__()
         self.simclr = simclr
         self.clusters = clusters
@@ -88,7 +71,7 @@ class _Network(nn.Module):
         return {"z": z, "logits": (self.head or self.clusters)(z)}
 
 
-def _sharpness(distances: Tensor, confidence: float) -> Tensor:
+def sharpness(distances: Tensor, confidence: float) -> Tensor:
     """Return s of shape (n_models, 1, 1) at which the median largest membership is `confidence`.
 
     Memberships are a softmax of -s times squared distances (n_models, n_rows, n_clusters), which

@@ -1,41 +1,30 @@
 """The phases of training on images: contrast, clusters, labels."""
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
-from numbers import Integral, Real
 
-import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from whycluster.embedded import resnet, views
-from whycluster.embedded.base import SOURCES, Embedded
-from whycluster.embedded.brb import BRB, as_brb
-from whycluster.embedded.centroids import RunningMeans, StudentCentres
+from whycluster.embedded.images import resnet
+from whycluster.embedded.images.network import Network, SimCLR
+from whycluster.embedded.images.views import Views, as_views
 from whycluster.embedded.phases import Phases
-from whycluster.embedded.resnet import StackedResNet18
-from whycluster.embedded.views import Views, as_views
 from whycluster.training import losses
-from whycluster.training.centres import exact_squared_distances
-from whycluster.training.checkpoint import Checkpoint, binding_settings, fingerprint
-from whycluster.training.device import resolve_device
-from whycluster.training.layers import StackedLinear, StackedMLP, set_statistics
+from whycluster.training.layers import StackedLinear, set_statistics
 from whycluster.training.loop import History, train
-from whycluster.training.stack import evaluate
 from whycluster.training.streams import Streams
+
 FIRST_RATE = 0.01  # share of the learning rate in the first epoch of clustering
 HIDDEN = 0.5  # side of the square hidden for self-labelling, as a share of the image
 IMAGES_AT_ONCE = 1024  # when all are embedded
 
 
-class _Phases(Phases):
+class ImagePhases(Phases):
     """The phases of training on one set of images; each returns its history."""
 
     rows_at_once = IMAGES_AT_ONCE
 
-    def __init__(self, settings, network: _Network, data: Tensor, streams: Streams, on_epoch=None):
+    def __init__(self, settings, network: Network, data: Tensor, streams: Streams, on_epoch=None):
         super().__init__(settings, network, data, streams, on_epoch)
         self.low, high = data.aminmax()
         self.span = high - self.low
@@ -48,7 +37,7 @@ class _Phases(Phases):
         def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
             return {"contrast": losses.nt_xent(simclr(self.two_views(rows)), s.temperature)}
 
-        optimizer = _adamw(simclr, s.pretrain_learning_rate, s.weight_decay)
+        optimizer = adamw(simclr, s.pretrain_learning_rate, s.weight_decay)
         simclr.train()
         epochs = (self.rows() for _ in range(s.pretrain_epochs))
         return train(step, optimizer, epochs, s.pretrain_epochs, on_epoch=tick)
@@ -105,7 +94,7 @@ class _Phases(Phases):
         centres.copy_(torch.where(sizes > 0, member @ z / sizes.clamp_min(1), centres))
 
 
-def _adamw(simclr: _SimCLR, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+def adamw(simclr: SimCLR, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """Decay kernels and matrices of the encoder; no normalisation, bias or projection head."""
     kinds = (resnet.StackedConvolution, StackedLinear)
     decayed = [m.weight for m in simclr.encoder.modules() if isinstance(m, kinds)]
