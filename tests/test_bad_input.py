@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whycluster import IDC, methods
+from whycluster import IDC
 from whycluster.contract.explanation import Explanation
-from whycluster.table import TableEncoder, TableError, read
+from whycluster.table import TableEncoder, TableError, methods, read, summary
 
 RNG = np.random.default_rng(0)
 TABLE = pd.DataFrame(
@@ -292,7 +292,7 @@ def test_markup_in_names_and_levels_is_escaped_in_every_display():
     why = encoder.group_by_source(found.explanation)
     profile = encoder.profile(table, found.labels[0])
     displays = [found.explanation, why, table, X, encoder.report_, profile, why.top()]
-    displays.append(methods.reasons(why, table, profile, 0))
+    displays.append(summary.reasons(why, table, profile, 0))
     for display in displays:
         page = display._repr_html_()
         assert "<script" not in page

@@ -33,7 +33,7 @@ from whycluster import (
     TabResNetRegressor,
     TAOClusteringTree,
 )
-from whycluster.methods import METHODS
+from whycluster.table.methods import METHODS
 from whycluster.training.stack import StackedEstimator
 
 # Every public estimator, at a size that trains in a blink.

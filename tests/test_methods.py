@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
 
-from whycluster import TAOClusteringTree, methods
+from whycluster import TAOClusteringTree
 from whycluster.contract.explanation import Explanation
-from whycluster.table import TableEncoder, read, write_example
+from whycluster.table import TableEncoder, methods, read, summary, write_example
 
 N_ROWS = 400
 
@@ -99,11 +99,11 @@ def test_confidence_of_centres_is_one_minus_the_ratio_of_distances():
 
 
 def test_summary_of_planted_groups_raises_no_doubt_about_kmeans(planted, found):
-    summary = methods.summarise(found, planted[0])
-    assert summary.loc["k-means"].iloc[:2].tolist() == [3, (planted[1] == 2).sum()]
-    assert summary.loc["k-means", ["seeds agree", "agrees with the first"]].tolist() == [1, 1]
-    clear = summary.assign(silhouette=0.8).loc[["k-means"]]
-    assert methods.caveats(clear, 3, N_ROWS) == []
+    said = summary.summarise(found, planted[0])
+    assert said.loc["k-means"].iloc[:2].tolist() == [3, (planted[1] == 2).sum()]
+    assert said.loc["k-means", ["seeds agree", "agrees with the first"]].tolist() == [1, 1]
+    clear = said.assign(silhouette=0.8).loc[["k-means"]]
+    assert summary.caveats(clear, 3, N_ROWS) == []
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_summary_of_planted_groups_raises_no_doubt_about_kmeans(planted, found):
 )
 def test_each_doubt_is_spelt_out(column, value, words):
     fine = {"clusters found": 3, "smallest": 30, "silhouette": 0.8, "seeds agree": 1.0}
-    summary = pd.DataFrame({"IDC": {**fine, column: value}}).T
-    doubts = methods.caveats(summary, 3, 100)
+    said = pd.DataFrame({"IDC": {**fine, column: value}}).T
+    doubts = summary.caveats(said, 3, 100)
     assert len(doubts) == 1
     assert words in doubts[0]
 
@@ -128,18 +128,18 @@ def test_each_doubt_is_spelt_out(column, value, words):
 def test_noise_is_doubted():
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 8))).add_prefix("x")
     found = methods.cluster(X, 3, [0, 1], methods.METHODS[:1])
-    doubts = methods.caveats(methods.summarise(found, X), 3, 300)
+    doubts = summary.caveats(summary.summarise(found, X), 3, 300)
     assert any("no substantial structure" in doubt for doubt in doubts)
 
 
 def test_collapsed_clustering_has_no_silhouette(planted, found):
     collapsed = replace(found["k-means"], labels=np.zeros((1, N_ROWS), int))
-    assert np.isnan(methods.seed_silhouettes(collapsed, planted[0])).all()
+    assert np.isnan(summary.seed_silhouettes(collapsed, planted[0])).all()
 
 
 def test_explanation_table_is_tidy_and_complete(planted, found):
     source = [name[:6] for name in planted[0]]
-    table = methods.explanation_table(found, source, [0, 5], np.arange(N_ROWS) + 1)
+    table = summary.explanation_table(found, source, [0, 5], np.arange(N_ROWS) + 1)
     assert len(table) == len(found) * (1 + 3 + 2) * planted[0].shape[1]
     row = table.query("method == 'k-means' and level == 'row' and which == 6")
     assert row["value"].to_numpy() == pytest.approx(found["k-means"].explanation.sample[5])
@@ -152,11 +152,11 @@ def test_telling_rows_are_the_surest_the_most_doubtful_and_a_dispute(planted, fo
     labels[0, [3, 300]] = 2
     other = replace(kmeans, labels=labels)
     sure = kmeans.confidence(planted[0])
-    rows = methods.telling_rows(kmeans, other, planted[0])
+    rows = summary.telling_rows(kmeans, other, planted[0])
     assert rows["clearest"] == sure.argmax()
     assert rows["most doubtful"] == sure.argmin()
     assert rows["clearest in dispute"] == max([3, 300], key=lambda row: sure[row])
-    assert "clearest in dispute" not in methods.telling_rows(kmeans, kmeans, planted[0])
+    assert "clearest in dispute" not in summary.telling_rows(kmeans, kmeans, planted[0])
 
 
 def test_reasons_stand_beside_values_and_profile():
@@ -165,7 +165,7 @@ def test_reasons_stand_beside_values_and_profile():
     profile = encoder.profile(table, [1, 0, 0])
     sample = np.array([[1.0, 3.0], [0, 0], [0, 0]])
     why = Explanation(sample, sample[:2], sample[0], encoder.used_, "contribution")
-    reasons = methods.reasons(why, table, profile, row=0, k=2)
+    reasons = summary.reasons(why, table, profile, row=0, k=2)
     assert reasons.index.tolist() == ["colour", "age"]
     assert reasons["this row"].tolist() == ["red", 20.5]
     assert reasons["cluster 0"].tolist() == ["blue 100%", "61"]

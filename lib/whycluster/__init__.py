@@ -1,15 +1,20 @@
 """Interpretable and deep clustering of tables: which clusters, and why this row in that one?
 
-==============================================  ================================================
-idc, neurcam, trees                             clusters that explain themselves
-embedded                                        DEC, IDEC, DCN, images; soft resets (BRB)
-gower, imn                                      mixed tables; what drives a target per cluster
-recommender                                     which clustering algorithm suits a table
-explanation, attribution                        the answer to "why?", in one form for all
-stacked, modules, losses, training, streams...  several models of one shape, trained as one
-table, text, representations, datasets          where rows come from
-metrics, plots, methods, published, runs        judging, drawing, comparing, executing
-==============================================  ================================================
+=======================================  ==========================================================
+idc, neurcam, trees                      clusters that explain themselves
+embedded                                 DEC, IDEC, DCN, images; soft resets (BRB)
+gower, imn                               mixed tables; what drives a target per cluster
+recommender                              which clustering algorithm suits a table
+contract                                 what every method owes: checked input, an answer to "why?"
+training                                 several models of one shape, trained as one
+table                                    a user's own table, from file to answer
+datasets                                 the tables of the papers
+metrics, plots                           arrays in: scores out, axes out
+runs                                     notebooks executed, recorded, compared, shown
+=======================================  ==========================================================
+
+Imports run one way: plots, metrics <- contract <- training <- methods <- table; runs and datasets
+stand alone. `tests/project/test_architecture.py` keeps it so.
 """
 
 from importlib import import_module
@@ -27,7 +32,7 @@ _PUBLIC = {
     "TAOClusteringTree": "whycluster.trees",
     "Explanation": "whycluster.contract.explanation",
     "GowerClustering": "whycluster.gower",
-    "IDC": "whycluster.idc.estimator",
+    "IDC": "whycluster.idc",
     "IDEC": "whycluster.embedded",
     "ClusterwiseIMN": "whycluster.imn",
     "IMNClassifier": "whycluster.imn",
@@ -57,9 +62,14 @@ __all__ = [
     "TabResNetRegressor",
 ]
 
+# Modules that notebooks import from here, wherever they live.
+_MODULES = {"methods": "whycluster.table.methods", "published": "whycluster.runs.published"}
+
 
 def __getattr__(name: str):
     """Import a public name where it is first asked for."""
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _PUBLIC:
         raise AttributeError(f"module 'whycluster' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)
@@ -67,4 +77,4 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     """List public names, loaded or not."""
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_PUBLIC, *_MODULES})

@@ -2,6 +2,8 @@
 
 from dataclasses import fields
 
+import numpy as np
+
 
 def short(value, length: int = 60) -> str:
     """Return a value as one line of text that fits a message or a name.
@@ -34,3 +36,15 @@ def without_defaults(settings) -> str:
     pairs = ((field, getattr(settings, field.name)) for field in fields(settings))
     changed = (f"{field.name}={value!r}" for field, value in pairs if value != field.default)
     return f"{type(settings).__name__}({', '.join(changed)})"
+
+
+def as_text(value) -> str:
+    """Return a value as trimmed text, a whole number without its decimals."""
+    if isinstance(value, float | np.floating) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def as_number(value: float) -> str:
+    """Return a number for the eye: three digits, or whole from a thousand on."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"

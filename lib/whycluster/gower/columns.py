@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from whycluster.contract.wording import short
-from whycluster.table.columns import as_text
+from whycluster.contract.wording import as_text, short
 
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal"}
 _TEXTS = {"string", "boolean"}

@@ -18,8 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.wording import short
-from whycluster.table.columns import Column, Rules, TableError, clean, from_plain, study, to_plain
-from whycluster.table.reading import check_table
+from whycluster.table.columns import Column, from_plain, to_plain
+from whycluster.table.forms import TableError
+from whycluster.table.input import check_table
+from whycluster.table.study import Rules, clean, study
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):

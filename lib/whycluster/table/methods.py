@@ -3,37 +3,26 @@
 A later system joins by adding one line to `METHODS`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import euclidean_distances
 
 from whycluster.contract.attribution import attribute
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.validation import check_n_clusters
-from whycluster.idc.estimator import IDC
+from whycluster.idc import IDC
 from whycluster.metrics import match_clusters, silhouette
 from whycluster.metrics.external import by_size
 from whycluster.neurcam import NeurCAM
 from whycluster.trees import TAOClusteringTree
 
-SILHOUETTE_BANDS = (
-    (0.25, "no substantial structure"),
-    (0.50, "weak structure"),
-    (0.70, "reasonable structure"),
-    (1.01, "strong structure"),
-)
-WEAK = 0.5  # mean silhouette up to which a clustering is doubted
-UNSTABLE = 0.6  # agreement of seeds (adjusted Rand index) below which a clustering is doubted
-SMALL = 0.02  # share of the rows below which a cluster may be a handful of outliers
 MANY_ROWS = 5000  # above, the number of clusters is chosen on a random sample of this size
 STEPS = 600  # of gradient descent in each stage of IDC, whatever the number of rows
 BATCH = 256  # rows per step
@@ -219,195 +208,6 @@ def score_n_clusters(X, candidates: Sequence[int] = range(2, 11), random_state: 
     return pd.Series(scores, name="silhouette").rename_axis("clusters")
 
 
-def structure(silhouette: float) -> str:
-    """Put a mean silhouette into words, in the bands of Kaufman and Rousseeuw (1990), ch. 2."""
-    return next((words for limit, words in SILHOUETTE_BANDS if silhouette <= limit), "undefined")
-
-
-def summarise(found: Mapping[str, Clustering], X) -> pd.DataFrame:
-    """Describe each clustering in a row, without labels.
-
-    Parameters
-    ----------
-    found : mapping of str to Clustering
-    X : DataFrame of shape (n_samples, n_features)
-        The rows that were clustered.
-
-    Returns
-    -------
-    DataFrame of shape (n_methods, 5)
-        clusters found; rows in the smallest; mean silhouette in [-1, 1]; agreement of the seeds and
-        agreement with the first method, both adjusted Rand indices: 1 the same clusters, 0 what
-        chance would give. NaN where there is one seed, or one cluster.
-    """
-    first = next(iter(found.values())).labels[0]
-    rows = {}
-    for name, clustering in found.items():
-        labels = clustering.labels[0]
-        sizes = np.bincount(labels)[np.unique(labels)]
-        rows[name] = {
-            "clusters found": len(sizes),
-            "smallest": int(sizes.min()),
-            "silhouette": seed_silhouettes(clustering, X)[0],
-            "seeds agree": _seed_agreement(clustering.labels),
-            "agrees with the first": adjusted_rand_score(first, labels),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
-
-
-def seed_silhouettes(clustering: Clustering, X) -> list[float]:
-    """Return the mean silhouette of each seed's clusters, NaN where all rows are in one."""
-    is_scored = [1 < len(np.unique(labels)) < len(labels) for labels in clustering.labels]
-    pairs = zip(clustering.labels, is_scored, strict=True)
-    return [silhouette(X, labels) if scored else np.nan for labels, scored in pairs]
-
-
-def caveats(summary: pd.DataFrame, n_clusters: int, n_samples: int) -> list[str]:
-    """Say what speaks against trusting each clustering, one sentence per doubt.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        From `summarise`.
-    n_clusters : int
-        What was asked for.
-    n_samples : int
-
-    Returns
-    -------
-    list of str
-        Empty if there is nothing to say.
-    """
-    doubts = []
-    for name, row in summary.iterrows():
-        if row["clusters found"] < n_clusters:
-            doubts.append(
-                f"{name} filled only {row['clusters found']:.0f} of {n_clusters} clusters."
-            )
-        if not row["silhouette"] > WEAK:
-            doubts.append(
-                f"{name}: {structure(row['silhouette'])}. Its mean silhouette of "
-                f"{row['silhouette']:.2f} is not above {WEAK}: many rows lie between clusters."
-            )
-        if row["seeds agree"] < UNSTABLE:
-            doubts.append(
-                f"{name}: another seed gives other clusters (agreement {row['seeds agree']:.2f}, "
-                f"below {UNSTABLE}); do not build on single rows."
-            )
-        if row["smallest"] < SMALL * n_samples:
-            doubts.append(f"{name}: one cluster holds only {row['smallest']:.0f} rows: outliers?")
-    return doubts
-
-
-def explanation_table(found: Mapping[str, Clustering], source, rows, numbers) -> pd.DataFrame:
-    """Write the explanations of all methods as one tidy table.
-
-    Parameters
-    ----------
-    found : mapping of str to Clustering
-    source : sequence of str, length n_features
-        The column that each feature was made from: `TableEncoder.source_`.
-    rows : sequence of int
-        Positions of the rows to include.
-    numbers : array-like of int, shape (n_samples,)
-        What to call each row that was clustered.
-
-    Returns
-    -------
-    DataFrame
-        method, level ("overall", "cluster", "row"), which (the number of the cluster or row; none
-        for overall), feature, source column, value.
-    """
-    called = np.asarray(numbers)[rows]
-    parts = []
-    for name, clustering in found.items():
-        why = clustering.explanation
-        parts += [
-            _tidy(name, "overall", why.overall[None], [None], why.feature_names, source),
-            _tidy(name, "cluster", why.cluster, range(why.n_clusters), why.feature_names, source),
-            _tidy(name, "row", why.sample[rows], called, why.feature_names, source),
-        ]
-    return pd.concat(parts, ignore_index=True).astype({"which": "Int64"})
-
-
-def telling_rows(clustering: Clustering, other: Clustering, X) -> dict[str, int]:
-    """Pick rows worth explaining.
-
-    Parameters
-    ----------
-    clustering, other : Clustering
-        Of the same rows.
-    X : DataFrame of shape (n_samples, n_features)
-        These rows.
-
-    Returns
-    -------
-    dict of str to int
-        Position of the clearest row, of the most doubtful one, and of the clearest among those
-        that the other method puts elsewhere, if there are any.
-    """
-    sure = clustering.confidence(X)
-    rows = {"clearest": int(sure.argmax()), "most doubtful": int(sure.argmin())}
-    is_disputed = clustering.labels[0] != other.labels[0]
-    if is_disputed.any():
-        rows["clearest in dispute"] = int(np.where(is_disputed, sure, -np.inf).argmax())
-    return rows
-
-
-def reasons(why: Explanation, table: pd.DataFrame, profile: pd.DataFrame, row: int, k: int = 4):
-    """Put the explanation of one row beside its values.
-
-    Parameters
-    ----------
-    why : Explanation
-        By column of the table: `TableEncoder.group_by_source` of a `Clustering.explanation`.
-    table : DataFrame of shape (n_rows, n_columns)
-    profile : DataFrame
-        From `TableEncoder.profile`, or one column of it.
-    row : int
-        Position in both.
-    k : int, at least 1
-        Number of columns to give, those of largest absolute value.
-
-    Returns
-    -------
-    DataFrame of shape (k, 2 + n_columns of `profile`)
-        By column of the table: this row's value, the profile, the explanation.
-    """
-    values = pd.Series(why.sample[row], index=why.feature_names, name=why.kind)
-    top = values.sort_values(key=np.abs, ascending=False, kind="stable").head(k)
-    here = table.iloc[row][top.index].rename("this row")
-    return pd.concat([here, profile.loc[top.index], top], axis=1).rename_axis("column")
-
-
-def _describe(method, estimators, X, reference, n_clusters) -> Clustering:
-    orders = [match_clusters(reference, each.labels_, n_clusters) for each in estimators]
-    labels = np.array([order[e.labels_] for order, e in zip(orders, estimators, strict=True)])
-    why = method.explain(estimators[0], X)
-    why = replace(why, cluster=why.cluster[np.argsort(orders[0])])
-    return Clustering(method, estimators, labels, orders[0], why)
-
-
-def _seed_agreement(labels) -> float:
-    """Mean adjusted Rand index over pairs of seeds, NaN for one seed."""
-    pairs = [adjusted_rand_score(a, b) for a, b in combinations(labels, 2)]
-    return float(np.mean(pairs)) if pairs else np.nan
-
-
-def _tidy(name, level, values, which, features, source):
-    n_rows, n_features = values.shape
-    return pd.DataFrame(
-        {
-            "method": name,
-            "level": level,
-            "which": np.repeat(np.array(which, dtype=object), n_features),
-            "feature": np.tile(np.array(features, dtype=object), n_rows),
-            "source column": np.tile(np.array(source, dtype=object), n_rows),
-            "value": values.ravel(),
-        }
-    )
-
-
 def _build_kmeans(n_clusters, random_state, n_samples, n_features):
     return KMeans(n_clusters, n_init=10, random_state=random_state)
 
@@ -496,3 +296,11 @@ METHODS = [
         margin,
     ),
 ]
+
+
+def _describe(method, estimators, X, reference, n_clusters) -> Clustering:
+    orders = [match_clusters(reference, each.labels_, n_clusters) for each in estimators]
+    labels = np.array([order[e.labels_] for order, e in zip(orders, estimators, strict=True)])
+    why = method.explain(estimators[0], X)
+    why = replace(why, cluster=why.cluster[np.argsort(orders[0])])
+    return Clustering(method, estimators, labels, orders[0], why)

