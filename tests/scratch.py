@@ -21,12 +21,13 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def library(project):
-    """Copy whycluster.runs without the rest of the library, which takes seconds to import."""
+    """Copy whycluster.runs and what it stands on; the rest of the library takes long to import."""
     package = project / "lib" / "whycluster"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('__version__ = "0"\n')
-    source = REPOSITORY / "lib" / "whycluster" / "runs"
-    shutil.copytree(source, package / "runs", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("runs", "contract"):
+        source = REPOSITORY / "lib" / "whycluster" / room
+        shutil.copytree(source, package / room, ignore=shutil.ignore_patterns("__pycache__"))
     (project / "notebooks").mkdir()
     return project
 

@@ -8,7 +8,8 @@ import pytest
 from nbformat.v4 import new_output
 from scratch import REPOSITORY, notebook
 
-from whycluster.runs import execution, files, notebooks, parameters, record
+from whycluster.contract import files
+from whycluster.runs import execution, notebooks, parameters, record
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 CHECK = {"keep_output", "nbval-check-output"}

@@ -19,7 +19,8 @@ from PIL import Image
 from scratch import COMMAND, add, add_plain, environment, notebook, wait_for
 
 from whycluster import runs
-from whycluster.runs import files, kernel, notebooks, parameters, provenance, record, resources
+from whycluster.contract import files
+from whycluster.runs import kernel, notebooks, parameters, provenance, record, resources
 from whycluster.runs.__main__ import main
 from whycluster.runs.parameters import ParameterError
 

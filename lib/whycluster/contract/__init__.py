@@ -1,0 +1,1 @@
+"""What every method owes: checked input, settings, answers to "why?", files."""

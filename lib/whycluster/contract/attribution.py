@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from captum.attr import GradientShap, IntegratedGradients
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.utils.validation import check_is_fitted
@@ -264,6 +263,8 @@ def _gradients(
 
 
 def _explainer(module, method, background, n_steps) -> Callable:
+    from captum.attr import GradientShap, IntegratedGradients  # here, since few answers need it
+
     if method == "gradient_shap":
         explainer = GradientShap(module)
         return partial(explainer.attribute, baselines=background, n_samples=n_steps)

@@ -5,7 +5,6 @@ each cluster, the whole table. Because every method answers in it, the interpret
 `whycluster.metrics` and the plots of `whycluster.plots` apply to all of them.
 """
 
-import html
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from whycluster import plots
+from whycluster.contract import display
+from whycluster.contract.display import KINDS, SHOWN_CHARACTERS, descending
 from whycluster.contract.wording import short
 
-KINDS = {
-    "gate": "openness of the feature's gate, 0 (closed) to 1 (open)",
-    "contribution": "what the feature adds to the score of the row's cluster",
-    "attribution": "post-hoc share of the feature in the model's output",
-}
 LEVELS = ("sample", "cluster", "overall")
-SHOWN_CLUSTERS = 20  # clusters written out by str() and in a notebook
-SHOWN_FEATURES = 5  # features written out for each of them
-SHOWN_CHARACTERS = 40  # of a feature name in a display; names themselves are never cut
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -170,7 +162,7 @@ class Explanation:
         values = self._level(level)
         if level == "overall":
             frame = pd.DataFrame({self.kind: values}, index=self._feature_index())
-            return frame.iloc[_descending(values)]
+            return frame.iloc[descending(values)]
         rows = pd.RangeIndex(len(values), name="row" if level == "sample" else "cluster")
         return pd.DataFrame(values, index=rows, columns=self._feature_index())
 
@@ -199,7 +191,7 @@ class Explanation:
             raise ValueError(f"k is {k}; ask for at least 1 feature")
         values = np.atleast_2d(self._level(level))
         k = min(k, self.n_features)
-        order = _descending(values)[:, :k]
+        order = descending(values)[:, :k]
         frame = pd.DataFrame(
             {
                 "row" if level == "sample" else "cluster": np.repeat(np.arange(len(values)), k),
@@ -224,6 +216,8 @@ class Explanation:
         -------
         matplotlib Axes
         """
+        from whycluster import plots  # here, since most explanations are read, not drawn
+
         vmax = 1.0 if self.kind == "gate" else None
         return plots.gates(
             self.cluster, self.feature_names, max_features=k, label=self.kind, vmax=vmax, ax=ax
@@ -231,45 +225,11 @@ class Explanation:
 
     def __repr__(self) -> str:
         """Text of the explanation: it prints its interpretation."""
-        lines = [f"Explanation by {self._summary()}"]
-        lines += [f"  {title}: {_sentence(top)}" for title, _, top in self._shown()]
-        return "\n".join(lines + self._not_shown("  "))
+        return display.as_text(self)
 
     def _repr_html_(self) -> str:
         """One small table per cluster, with bars; every name is escaped."""
-        cards = "".join(_card(title, colour, top) for title, colour, top in self._shown())
-        more = "".join(f"<p>{line}</p>" for line in self._not_shown(""))
-        style = "display:flex;flex-wrap:wrap;align-items:start;gap:12px 28px"
-        return (
-            f'<div class="whycluster-explanation"><p><b>Explanation by {self._summary()}.</b> '
-            f"{KINDS[self.kind].capitalize()}.</p>"
-            f'<div style="{style}">{cards}</div>{more}</div>'
-        )
-
-    def _summary(self) -> str:
-        rows = "" if self.sample is None else f"{len(self.sample)} rows, "
-        return f"{self.kind}: {rows}{self.n_clusters} clusters, {self.n_features} features"
-
-    def _shown(self) -> list[tuple[str, str, list[tuple[str, float, float]]]]:
-        """Title, colour and (name, value, share of the largest) of each block of a display."""
-        shown = list(self.cluster[:SHOWN_CLUSTERS])
-        titles = [f"cluster {k}" for k in range(len(shown))] + ["overall"]
-        colours = [*plots.cluster_colours(len(shown)), plots.NEUTRAL]
-        return [
-            (title, colour, self._strongest(values))
-            for title, colour, values in zip(titles, colours, [*shown, self.overall], strict=True)
-        ]
-
-    def _strongest(self, values) -> list[tuple[str, float, float]]:
-        """(name, value, share of the largest) of the strongest features, zeros left out."""
-        order = [j for j in _descending(values)[:SHOWN_FEATURES] if values[j] != 0]
-        largest = abs(values[order[0]]) if order else 1.0
-        names = [short(self.feature_names[j], SHOWN_CHARACTERS) for j in order]
-        return [(n, values[j], abs(values[j]) / largest) for n, j in zip(names, order, strict=True)]
-
-    def _not_shown(self, indent: str) -> list[str]:
-        hidden = self.n_clusters - SHOWN_CLUSTERS
-        return [f"{indent}and {hidden} more clusters: see to_frame()"] if hidden > 0 else []
+        return display.as_html(self)
 
     def _level(self, level: str) -> np.ndarray:
         if level not in LEVELS:
@@ -330,39 +290,3 @@ def _labels(labels, n_samples: int, n_clusters: int) -> np.ndarray:
         offender = labels.max() if labels.max() >= n_clusters else labels.min()
         raise ValueError(f"label {offender} is outside 0 to {n_clusters - 1} (-1: no cluster)")
     return labels
-
-
-def _descending(values) -> np.ndarray:
-    """Feature order by absolute value, largest first; ties keep the order of the features."""
-    return np.argsort(-np.abs(values), axis=-1, kind="stable")
-
-
-def _sentence(top) -> str:
-    return ", ".join(f"{name} {_number(value)}" for name, value, _ in top) or "no feature"
-
-
-def _number(value: float) -> str:
-    """Two significant digits, in plain notation where it is short."""
-    text = f"{value:#.2g}" if 0.001 <= abs(value) < 100 else f"{value:.3g}"
-    return text.rstrip(".")
-
-
-def _card(title: str, colour: str, top) -> str:
-    rows = "".join(_bar(name, value, share, colour) for name, value, share in top)
-    rows = rows or '<tr><td style="text-align:left"><i>no feature</i></td></tr>'
-    return (
-        '<table style="border-collapse:collapse;margin:0;min-width:280px;color:inherit">'
-        f'<caption style="text-align:left;font-weight:bold;color:inherit;padding:2px 0;'
-        f'border-bottom:2px solid {colour}">{title}</caption><tbody>{rows}</tbody></table>'
-    )
-
-
-def _bar(name: str, value: float, share: float, colour: str) -> str:
-    """One table row: name, value, and a bar whose length is the share of the largest value."""
-    return (
-        '<tr style="background:none">'
-        f'<td style="text-align:left;padding:2px 0">{html.escape(name)}</td>'
-        f'<td style="text-align:right;padding:2px 8px 2px 14px">{_number(value)}</td>'
-        '<td style="text-align:left;width:84px;padding:2px 0"><div style="height:0.7em;'
-        f'width:{80 * share:.0f}px;min-width:1px;background:{colour}"></div></td></tr>'
-    )

@@ -27,10 +27,10 @@ Deviations from the paper
    fuzzy c-means. The gradient of Eq. (15) alone vanishes with a membership: clusters near each
    other are merged, and stay so. On a spectral embedding of Pendigits (notebook 20, 350 epochs)
    three runs come to 1.00 times the inertia of k-means, by Eq. (15) to 3.8 times on average. Of 20
-   single runs on planted clusters (those of tests/neurcam/test_neurcam.py) 14 select the planted features,
-   11 by Eq. (15), 10 with free centres besides. Inertia on Letters (notebook 22) is 6.1 instead of
-   7.1 a row, on AG News (notebook 21) the same. Where 24 words must do (its quick run) Eq. (15)
-   selects better: 1.03 times the inertia of k-means instead of 1.05.
+   single runs on planted clusters (those of tests/neurcam) 14 select the planted features, 11 by
+   Eq. (15), 10 with free centres besides. Inertia on Letters (notebook 22) is 6.1 instead of 7.1 a
+   row, on AG News (notebook 21) the same. Where 24 words must do (its quick run) Eq. (15) selects
+   better: 1.03 times the inertia of k-means instead of 1.05.
 2. Gates have a learning rate of their own, five times that of the rest: 14 of those 20 runs then
    select the planted features, 10 with equal rates.
 3. Both terms of Eq. (17) are means over rows, and squared distances are in units of the total

@@ -20,7 +20,8 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import papermill_io
 
-from whycluster.runs import files, notebooks, parameters, provenance, record, resources
+from whycluster.contract import files
+from whycluster.runs import notebooks, parameters, provenance, record, resources
 from whycluster.runs.kernel import Kernel, Watch, ends_on_signals
 
 REPORT, PARTIAL, FAILED, LOCK = "report.ipynb", "report.partial.ipynb", "failed.json", ".lock"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from whycluster.runs import files
+from whycluster.contract import files
 
 FOLDER_VARIABLE = "WHYCLUSTER_RUN_FOLDER"
 NOTEBOOK_VARIABLE = "WHYCLUSTER_NOTEBOOK"

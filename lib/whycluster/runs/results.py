@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from whycluster.runs import files
+from whycluster.contract import files
 from whycluster.runs.record import RecordError
 
 NOT_FULL = ("quick", "interactive")

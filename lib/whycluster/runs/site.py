@@ -9,7 +9,8 @@ import filelock
 import jinja2
 from markupsafe import Markup
 
-from whycluster.runs import execution, files, notebooks, report, results
+from whycluster.contract import files
+from whycluster.runs import execution, notebooks, report, results
 
 HERE = Path(__file__).parent
 QUESTION = "Which clusters are in this table, and why is this row in that one?"

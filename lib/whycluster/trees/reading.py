@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from whycluster import metrics, plots
+from whycluster import metrics
 from whycluster.contract import validation
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.mixins import Float32Transformer
@@ -160,6 +160,8 @@ class TreeReading(Float32Transformer, ABC):
         -------
         matplotlib Axes
         """
+        from whycluster import plots  # here, since most trees are read, not drawn
+
         nodes = self.nodes()
         labels = [self._question(node) if node.feature >= 0 else "" for node in nodes]
         parents = [node.parent for node in nodes]

@@ -2,14 +2,35 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """Yield a provisional path beside `path`, which it replaces when the block ends well.
+
+    After an error the provisional file is removed, so that a full disk gets its space back.
+
+    Examples
+    --------
+    >>> with aside(Path("table.csv")) as provisional:  # doctest: +SKIP
+    ...     frame.to_csv(provisional)
+    """
+    provisional = path.with_name(f".writing-{path.name}")
+    try:
+        yield provisional
+        os.replace(provisional, path)
+    except BaseException:
+        provisional.unlink(missing_ok=True)
+        raise
 
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a file under a provisional name beside it, then rename it."""
-    provisional = path.with_name(f".writing-{path.name}")
-    provisional.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(provisional, path)
+    with aside(path) as provisional:
+        provisional.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, content: dict) -> None:
