@@ -235,7 +235,7 @@ class StackedShapes(nn.Module):
 
     Examples
     --------
-    >>> from whycluster.streams import Streams
+    >>> from whycluster.training.streams import Streams
     >>> shapes = StackedShapes(5, 3, 4, order=1, n_hidden=8, n_bases=6, streams=Streams([0, 1]))
     >>> shapes(torch.randn(2, 7, 5), temperature=1.0).shape
     torch.Size([2, 7, 4])
