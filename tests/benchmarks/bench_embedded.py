@@ -23,9 +23,8 @@ import torch
 from timing import fastest, large_product, large_product_gflop, prepare
 
 from whycluster import DCN, DEC, IDEC, datasets
-from whycluster.embedded.phases import Phases, Watch
+from whycluster.embedded.phases import EmbeddedPhases, Watch
 from whycluster.embedded.reclustering import Clusters
-from whycluster.training.loop import train
 from whycluster.training.streams import Streams
 
 WIDTHS = (1024, 512, 256)
@@ -70,9 +69,9 @@ def our_epoch(name: str, X: np.ndarray, n_models: int):
     model.n_features_in_ = X.shape[1]
     streams = Streams(range(n_models))
     network = model._build(streams)
-    phases = Phases(model, network, torch.from_numpy(X), streams)
+    phases = EmbeddedPhases(model, network, torch.from_numpy(X), streams)
     if name == "pre-training":
-        return lambda: phases.pretrain(None)
+        return lambda: phases.pretrain(1, None)
     network.clusters.place(Clusters(torch.randn(n_models, 10, 10)))
     return clustering_epoch(model, phases)
 
@@ -85,8 +84,7 @@ def clustering_epoch(model, phases):
 
     def epoch():
         watch = Watch(labels, network.clusters, None)
-        epochs = phases.interrupted(optimizer)
-        train(phases.step(watch), optimizer, epochs, 1, on_epoch=watch.closing(None))
+        phases.train(network, phases.step(watch), optimizer, 1, watch.closing(None))
 
     return epoch
 

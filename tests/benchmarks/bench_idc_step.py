@@ -13,7 +13,7 @@ from timing import fastest, large_product, large_product_gflop, prepare
 from torch.utils.flop_counter import FlopCounterMode
 
 from whycluster.idc.estimator import IDC
-from whycluster.idc.phases import Stages
+from whycluster.idc.phases import IDCPhases
 from whycluster.training.device import matmul_precision
 from whycluster.training.loop import _run_epoch, _Steps
 from whycluster.training.streams import Streams
@@ -27,12 +27,12 @@ def build_step():
     model = IDC(10)
     model.n_features_in_ = 784
     network = model._build(streams)
-    stages = Stages(model, network, torch.rand(100, 784), streams)
+    run = IDCPhases(model, network, torch.rand(100, 784), streams)
     parts = (network.encoder, network.decoder, network.gating)
     parameters = [p for part in parts for p in part.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=model.learning_rate, fused=True)
     rows = torch.arange(100).expand(1, -1)
-    take = _Steps(stages._step_gated, optimizer).take
+    take = _Steps(run._step_gated, optimizer).take
     return partial(_run_epoch, take, [rows], 0.5)
 
 

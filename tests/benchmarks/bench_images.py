@@ -14,6 +14,7 @@ import time
 import torch
 
 from whycluster import ContrastiveClustering
+from whycluster.embedded.images.phases import ImagePhases
 from whycluster.training.device import matmul_precision
 from whycluster.training.streams import Streams
 
@@ -71,8 +72,8 @@ def _epoch(n_models: int, precision: str, arguments):
     streams = Streams(range(n_models), arguments.device)
     network = model._build(streams).to(arguments.device)
     data = torch.rand(arguments.rows, 3 * 32 * 32, device=arguments.device)
-    phases = model._new_phases(network, data, streams)
-    return lambda: phases.pretrain(None)
+    phases = ImagePhases(model, network, data, streams)
+    return lambda: phases.pretrain(1, None)
 
 
 def _wait(device: str) -> None:

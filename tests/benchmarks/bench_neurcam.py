@@ -20,7 +20,7 @@ from timing import fastest, large_product, large_product_gflop, prepare
 
 from whycluster.contract.validation import Represented
 from whycluster.neurcam import NeurCAM, additive
-from whycluster.neurcam.phases import Stages
+from whycluster.neurcam.phases import NeurCAMPhases
 from whycluster.training.device import matmul_precision
 from whycluster.training.streams import Streams
 
@@ -52,14 +52,14 @@ def build_step(
     """Return one step of a stack with both losses, as training takes it."""
     model = NeurCAM(n_clusters, n_shapes=n_shapes, n_pairs=n_pairs)
     X = (torch.rand(BATCH, n_features).numpy() if X is None else X).astype(np.float32)
-    model.n_features_in_ = n_features
+    model.n_features_in_ = model.n_dimensions_ = n_features
     streams = Streams(range(n_models))
-    stages = Stages(model, model._build(streams, n_features), Represented(X, X), streams)
+    run = NeurCAMPhases(model, model._build(streams), Represented(X, X), streams)
     rows = torch.arange(BATCH).expand(n_models, -1)
-    optimizer = stages._adam()
+    optimizer = run._adam()
 
     def step():
-        losses = stages._losses(rows, (gates, gates), stages._weights)
+        losses = run._losses(rows, (gates, gates), run._weights)
         optimizer.zero_grad(set_to_none=True)
         sum(loss.sum() for loss in losses.values()).backward()
         optimizer.step()

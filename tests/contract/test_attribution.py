@@ -67,9 +67,10 @@ class TestExact:
         with pytest.raises(TypeError, match="GaussianMixture has no cluster_centers_"):
             attribute(GaussianMixture(3).fit(X), X, "exact")
 
-    def test_one_cluster_has_no_margin(self):
-        with pytest.raises(ValueError, match="k-means with 1 cluster has no margin"):
-            attribute(KMeans(1, n_init=1).fit(X), X, "exact")
+    def test_nothing_sets_the_rows_of_one_cluster_apart(self):
+        why = attribute(KMeans(1, n_init=1).fit(X), X, "exact")
+        assert why.n_clusters == 1
+        assert not why.sample.any()
 
 
 class TestShap:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from copy import deepcopy
 
 import numpy as np
 import pandas as pd
@@ -101,26 +102,14 @@ SUPERVISED = [
 ]
 
 # Checks of scikit-learn that cannot hold, by class; what else they check is checked below.
-ONE_CLUSTER = "sets n_clusters=1, which is refused: there is nothing to tell apart"
 EXPECTED_FAILED_CHECKS = {
-    "IDC": {
-        "check_dont_overwrite_parameters": ONE_CLUSTER,
-        "check_methods_subset_invariance": ONE_CLUSTER,
-        "check_fit2d_1feature": ONE_CLUSTER,
-        "check_fit2d_predict1d": ONE_CLUSTER,
-    }
-}
-
-EXPECTED_FAILED_CHECKS |= dict.fromkeys(("DEC", "IDEC", "DCN"), EXPECTED_FAILED_CHECKS["IDC"])
-EXPECTED_FAILED_CHECKS["ContrastiveClustering"] = EXPECTED_FAILED_CHECKS["IDC"] | {
-    "check_clustering": "two columns are no image: random views of them have nothing in common",
-}
-EXPECTED_FAILED_CHECKS |= dict.fromkeys(
-    ("SoftClusteringTree", "TAOClusteringTree", "NeurCAM"), EXPECTED_FAILED_CHECKS["IDC"]
-)
-EXPECTED_FAILED_CHECKS["GowerClustering"] = EXPECTED_FAILED_CHECKS["IDC"] | {
-    "check_estimators_pickle": "blanks so many values that two rows share none: no distance",
-    "check_pipeline_consistency": "rounds the rows to two distinct ones: no three clusters",
+    "ContrastiveClustering": {
+        "check_clustering": "two columns are no image: random views of them have nothing in common",
+    },
+    "GowerClustering": {
+        "check_estimators_pickle": "blanks so many values that two rows share none: no distance",
+        "check_pipeline_consistency": "rounds the rows to two distinct ones: no three clusters",
+    },
 }
 
 
@@ -272,6 +261,60 @@ class TestAnswers:
         np.testing.assert_array_equal(frame, model.transform(X))
 
 
+class TestOneCluster:
+    """Where one cluster is asked for, all rows are in it and nothing sets them apart."""
+
+    @pytest.fixture(scope="class")
+    def single(self, X):
+        return {type(e): clone(e).set_params(n_clusters=1).fit(X) for e in ESTIMATORS}
+
+    def test_all_rows_are_in_it(self, estimator, single, X):
+        model = single[type(estimator)]
+        assert not model.labels_.any()
+        assert not model.predict(X * 2).any()
+        if hasattr(model, "predict_proba"):
+            np.testing.assert_allclose(model.predict_proba(X), np.ones((len(X), 1)))
+
+    def test_the_explanation_is_zero(self, estimator, single, X):
+        why = single[type(estimator)].explain(X[:5])
+        assert why.cluster.shape == (1, 4)
+        np.testing.assert_allclose(why.sample, 0, atol=1e-12)
+        np.testing.assert_allclose(why.cluster, 0, atol=1e-12)
+
+    def test_rows_that_are_all_alike_are_one_cluster(self, estimator, X):
+        model = estimator.set_params(n_clusters=1).fit(X * 0 + 1)
+        assert not model.labels_.any()
+
+
+class TestRefit:
+    def test_a_refused_fit_leaves_what_was_learnt(self, model, X):
+        copy, other = deepcopy(model), X.rename(columns={"age": "years"})
+        before = dict(vars(copy))
+        with pytest.raises(ValueError, match=r"exceeds|constant"):
+            copy.fit(other * 0 + 1)
+        assert vars(copy).keys() == before.keys()
+        assert all(vars(copy)[name] is value for name, value in before.items())
+        np.testing.assert_array_equal(copy.predict(X), model.labels_)
+
+    def test_an_interrupted_fit_leaves_what_was_learnt(self, model, X, monkeypatch):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        copy = deepcopy(model)
+        last = "_describe_tree" if hasattr(copy, "_describe_tree") else "_describe"
+        monkeypatch.setattr(type(copy), last, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            copy.fit(X.rename(columns={"age": "years"}))
+        np.testing.assert_array_equal(copy.predict(X), model.labels_)
+
+    def test_nothing_of_another_table_stays(self, model, estimator, X):
+        copy = deepcopy(model)
+        narrow = X[["age", "income"]]
+        again, fresh = copy.fit(narrow), estimator.fit(narrow)
+        assert vars(again).keys() == vars(fresh).keys()
+        np.testing.assert_array_equal(again.predict(narrow), fresh.labels_)
+
+
 class TestRepeatability:
     def test_same_seed_same_labels_and_memberships(self, estimator, model, X):
         again = estimator.fit(X)
@@ -318,7 +361,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             estimator.fit(spoil(X))
 
-    @pytest.mark.parametrize("n_clusters", [0, 1, -2, 61, 2.5, None])
+    @pytest.mark.parametrize("n_clusters", [0, -2, 61, 2.5, None])
     def test_impossible_numbers_of_clusters(self, estimator, X, n_clusters):
         with pytest.raises(ValueError, match=f"n_clusters={n_clusters}") as error:
             estimator.set_params(n_clusters=n_clusters).fit(X)

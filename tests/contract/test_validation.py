@@ -111,7 +111,7 @@ class TestPredict:
 
 
 class TestNumberOfClusters:
-    @pytest.mark.parametrize("n_clusters", [2, 3, np.int64(3)])
+    @pytest.mark.parametrize("n_clusters", [1, 2, 3, np.int64(3)])
     def test_up_to_the_number_of_distinct_rows(self, n_clusters):
         check_n_clusters(n_clusters, X)
 
@@ -119,10 +119,9 @@ class TestNumberOfClusters:
         ("n_clusters", "message"),
         [
             (4, "n_clusters=4 exceeds the 3 distinct rows of X; pass at most that"),
-            (1, "n_clusters=1 is below 2; there is nothing to tell apart"),
-            (0, "n_clusters=0 is below 2"),
-            (-3, "n_clusters=-3 is below 2"),
-            (2.0, "n_clusters=2.0 is not a whole number; pass an int of 2 or more"),
+            (0, "n_clusters=0 is below 1; pass an int of 1 or more"),
+            (-3, "n_clusters=-3 is below 1"),
+            (2.0, "n_clusters=2.0 is not a whole number; pass an int of 1 or more"),
             ("3", "n_clusters='3' is not a whole number"),
             (True, "n_clusters=True is not a whole number"),
             (None, "n_clusters=None is not a whole number"),

@@ -13,7 +13,7 @@ from sklearn.datasets import make_blobs
 from whycluster import BRB, DCN, DEC, IDEC
 from whycluster.embedded import phases
 from whycluster.embedded.centres import GaussianCentres, RunningMeans, StudentCentres
-from whycluster.embedded.phases import Phases
+from whycluster.embedded.phases import EmbeddedPhases
 from whycluster.embedded.reclustering import Clusters, recluster
 from whycluster.metrics import clustering_accuracy
 from whycluster.training import losses
@@ -161,11 +161,16 @@ class TestCentres:
         assert optimizer.state[centres.centres]["step"] == 1
 
 
+def losses_of(model, X, network=None):
+    x = torch.tensor(X.to_numpy(), dtype=torch.float32)
+    run = EmbeddedPhases(model, network or model.network_, x, Streams([0]))
+    return run.losses(x[None])[0]
+
+
 class TestLosses:
     def test_divergence_is_that_of_dec(self, X):
         model = DEC(3, **TINY).fit(X)
-        x = torch.tensor(X.to_numpy(), dtype=torch.float32)[None]
-        value = model._objective(model.network_, x)[0]["divergence"]
+        value = losses_of(model, X)["divergence"]
         q = model.predict_proba(X).astype(float)
         p = q**2 / q.sum(axis=0)
         p /= p.sum(axis=1, keepdims=True)
@@ -173,16 +178,15 @@ class TestLosses:
 
     def test_dcn_adds_half_its_weight_of_the_distance(self, X):
         model = DCN(3, cluster_weight=0.4, **TINY).fit(X)
-        x = torch.tensor(X.to_numpy(), dtype=torch.float32)[None]
-        parts = model._objective(model.network_, x)[0]
+        parts = losses_of(model, X)
         assert parts["distance"].item() == pytest.approx(0.2 * model.inertia_, rel=1e-3)
 
     def test_idec_weighs_the_divergence_and_reconstructs(self, X):
         model = IDEC(3, cluster_weight=0.5, **TINY).fit(X)
         x = torch.tensor(X.to_numpy(), dtype=torch.float32)[None]
         network = model.network_
-        parts = model._objective(network, x)[0]
-        plain = DEC._objective(model, network, x)[0]["divergence"]
+        parts = losses_of(model, X)
+        plain = losses_of(DEC(3, **TINY), X, network)["divergence"]
         error = losses.reconstruction_error(network.autoencoder(x), x)
         assert parts["divergence"].item() == pytest.approx(0.5 * plain.item())
         assert parts["reconstruction"].item() == pytest.approx(error.item())
@@ -201,7 +205,7 @@ class TestInterventions:
     def test_they_happen_when_they_are_due(self, X, method, monkeypatch):
         seen = []
         monkeypatch.setattr(phases, "soft_reset", lambda *args: seen.append("reset"))
-        monkeypatch.setattr(Phases, "place", lambda *args: seen.append(args[1]))
+        monkeypatch.setattr(EmbeddedPhases, "place", lambda *args: seen.append(args[1]))
         model = method(3, **TINY | {"max_epochs": 7}, brb=BRB(interval=3)).fit(X)
         assert seen == ["k-means", "reset", "k-means", "reset", "k-means"]
         assert model.interventions_.tolist() == [3, 6]
@@ -220,7 +224,7 @@ class TestInterventions:
     ):
         seen = []
         monkeypatch.setattr(phases, "soft_reset", lambda *args: seen.append("reset"))
-        monkeypatch.setattr(Phases, "place", lambda *args: seen.append(args[1]))
+        monkeypatch.setattr(EmbeddedPhases, "place", lambda *args: seen.append(args[1]))
         monkeypatch.setattr(StudentCentres, "forget", lambda *args: seen.append("forget"))
         DEC(3, **TINY | {"max_epochs": 3}, brb=brb).fit(X)
         assert seen[1:] == expected
@@ -328,7 +332,7 @@ class TestCheckpoint:
         def killed(*_):
             raise Killed
 
-        monkeypatch.setattr(Phases, "pretrain", killed)
+        monkeypatch.setattr(EmbeddedPhases, "pretrain", killed)
         for method in METHODS:
             model = method(3, **TINY, checkpoint=tmp_path).fit(X)
             np.testing.assert_array_equal(model.embedding_, expected[method])

@@ -301,7 +301,7 @@ class TestAnswers:
 
     def test_many_rows_are_explained_in_parts(self, X, model, monkeypatch):
         whole = model.explain(X).sample
-        monkeypatch.setattr("whycluster.gower.clustering.ROWS_AT_ONCE", 7)
+        monkeypatch.setattr("whycluster.gower.reading.ROWS_AT_ONCE", 7)
         np.testing.assert_array_equal(model.explain(X).sample, whole)
 
     def test_twins_share_a_cluster_even_if_a_missing_value_lies_at_0_from_two_others(self):

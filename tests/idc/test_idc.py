@@ -348,12 +348,12 @@ class TestSettings:
 
     def test_projection_keeps_the_length_of_gates(self):
         streams = Streams([0, 1])
-        stages = phases.Stages(IDC(n_projections=2000), None, None, streams)
+        run = phases.IDCPhases(IDC(n_projections=2000), None, None, streams)
         z = torch.rand(2, 5, 3000)
-        projected = stages._project(z)
+        projected = run._project(z)
         assert projected.shape == (2, 5, 2000)
         torch.testing.assert_close(projected.norm(dim=2), z.norm(dim=2), rtol=0.1, atol=0)
-        assert torch.equal(stages._project(z), projected)
+        assert torch.equal(run._project(z), projected)
 
     @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
     def test_precision_is_put_back(self, X, precision):
@@ -374,8 +374,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"n_clusters": 0}, "n_clusters=0 is below 2"),
-            ({"n_clusters": 1}, "n_clusters=1 is below 2"),
+            ({"n_clusters": 0}, "n_clusters=0 is below 1"),
             ({"n_clusters": 241}, "n_clusters=241 exceeds the 240 distinct rows"),
             ({"n_clusters": 2.5}, "n_clusters=2.5 is not a whole number"),
             ({"batch_size": 2}, "'batch_size' .* Got 2"),
@@ -401,7 +400,7 @@ class TestSettings:
         assert "\n" not in str(error.value)
 
     def test_every_setting_is_checked(self):
-        free = {"n_clusters", "random_state", "device", "checkpoint", "verbose"}
+        free = {"n_clusters", "random_state", "device", "checkpoint"}
         assert IDC._parameter_constraints.keys() == IDC().get_params().keys() - free
 
     def test_divergence_is_an_error(self, X):
@@ -424,11 +423,11 @@ class TestCheckpoint:
             raise Killed
 
         with monkeypatch.context() as patch:
-            patch.setattr(phases.Stages, phase, killed)
+            patch.setattr(phases.IDCPhases, phase, killed)
             with pytest.raises(Killed):
                 IDC(3, **settings, checkpoint=tmp_path).fit_seeds(X, [0, 1])
         with monkeypatch.context() as patch:  # what was finished does not run again
-            patch.setattr(phases.Stages, "warm_up", killed)
+            patch.setattr(phases.IDCPhases, "warm_up", killed)
             resumed = IDC(3, **settings, checkpoint=tmp_path).fit_seeds(X, [0, 1])
         for first, second in zip(resumed, expected, strict=True):
             assert_equal_fits(first, second)
@@ -446,7 +445,19 @@ class TestCheckpoint:
         IDC(3, **TINY, checkpoint=tmp_path).fit(X)
         other = IDC(3, **TINY | {"gate_weight": 2.0}, checkpoint=tmp_path).fit(X)
         assert_equal_fits(other, IDC(3, **TINY | {"gate_weight": 2.0}).fit(X))
-        assert len(list(tmp_path.iterdir())) == 8
+        assert len(list(tmp_path.iterdir())) == 7  # the warm-up reads no weight of gates
+
+    def test_settings_of_the_head_keep_the_first_stage(self, X, tmp_path, monkeypatch):
+        IDC(3, **TINY, checkpoint=tmp_path).fit(X)
+        changed = TINY | {"head_offset": 0.0, "temperature": 2.0, "head_units": 9, "max_epochs": 7}
+        expected = IDC(3, **changed).fit(X)
+
+        def repeated(*_):
+            raise AssertionError("the first stage ran again")
+
+        monkeypatch.setattr(phases.IDCPhases, "warm_up", repeated)
+        monkeypatch.setattr(phases.IDCPhases, "select_features", repeated)
+        assert_equal_fits(IDC(3, **changed, checkpoint=tmp_path).fit(X), expected)
 
 
 class TestSaved:

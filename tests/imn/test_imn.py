@@ -10,6 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from whycluster import IMNClassifier, IMNRegressor, TabResNetClassifier, TabResNetRegressor
 from whycluster.imn import phases
+from whycluster.imn.heads import Classes
 from whycluster.training.streams import Streams
 
 SMALL = dict(hidden_units=16, n_blocks=1, max_epochs=12, warmup_epochs=1, device="cpu")
@@ -232,9 +233,9 @@ class TestStack:
 
     def test_class_weights_are_those_of_the_own_rows(self):
         y = np.r_[np.zeros(30, int), np.ones(10, int)]
-        model = IMNClassifier(class_weight="balanced")
-        target = model._encode_target(y, [np.arange(40)])
-        np.testing.assert_allclose(model._weights_of(target), [40 / 60, 40 / 20])
+        head = Classes(np.array([0, 1]), "balanced")
+        target = head.encode(y, [np.arange(40)])
+        np.testing.assert_allclose(head.weights_of(target), [40 / 60, 40 / 20])
 
     def test_weighing_classes_moves_the_threshold(self):
         X, _ = table(400)
@@ -260,8 +261,9 @@ class TestSchedule:
         )
         task = model._validate(X, y, [np.arange(20)])
         streams = Streams([0])
-        plan = phases.Training(model, model._build(streams), task, streams)
-        rates = np.array([plan._rate(epoch / 75) for epoch in range(75)])
+        plan = phases.IMNPhases(model, model._build(streams), task, streams)
+        plan.plan(75)
+        rates = np.array([plan.rate(epoch / 75) for epoch in range(75)])
         np.testing.assert_allclose(rates[:5], [0.1, 0.3, 0.5, 0.7, 0.9])
         assert plan.ends == [15, 35, 75]
         assert (rates[[14, 34, 74]] < 0.03).all()

@@ -7,7 +7,7 @@ import torch
 
 from whycluster import NeurCAM
 from whycluster.metrics import clustering_accuracy
-from whycluster.neurcam import additive, estimator, phases
+from whycluster.neurcam import additive, estimator, network, phases
 from whycluster.training.centres import fast_squared_distances
 from whycluster.training.losses import fuzzy_clustering_loss, fuzzy_memberships
 
@@ -250,13 +250,13 @@ class TestObjective:
 
     def test_pairs_are_annealed_first(self, X, monkeypatch):
         seen = []
-        real = phases.Network.logits
+        real = network.Network.logits
 
         def spy(self, x, temperatures):
             seen.append(temperatures)
             return real(self, x, temperatures)
 
-        monkeypatch.setattr(phases.Network, "logits", spy)
+        monkeypatch.setattr(network.Network, "logits", spy)
         NeurCAM(4, n_pairs=2, **TINY | {"batch_size": 200}).fit(X)
         found = list(dict.fromkeys(seen))
         assert found[:2] == [(1.0, 1.0), (1.0, phases.COLDEST ** (1 / 4))]
@@ -306,11 +306,11 @@ def test_a_fit_that_was_cut_off_resumes(X, tmp_path, monkeypatch, phase):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(phases.Stages, phase, killed)
+        patch.setattr(phases.NeurCAMPhases, phase, killed)
         with pytest.raises(Killed):
             model.set_params(checkpoint=tmp_path).fit(X)
     with monkeypatch.context() as patch:
-        patch.setattr(phases.Stages, "start", killed)
+        patch.setattr(phases.NeurCAMPhases, "start", killed)
         assert_equal_fits(model.fit(X), expected)
 
 
@@ -328,10 +328,10 @@ class TestPrediction:
         model, rows = paired
         expected = model.transform(rows)
         sizes = []
-        real = phases.Network.forward
+        real = network.Network.forward
         monkeypatch.setattr(estimator, "ROWS_AT_ONCE", 7)
         monkeypatch.setattr(
-            phases.Network, "forward", lambda self, x: sizes.append(x.shape[1]) or real(self, x)
+            network.Network, "forward", lambda self, x: sizes.append(x.shape[1]) or real(self, x)
         )
         assert capsys.readouterr().err == ""
         model.set_params(verbose=1)
@@ -361,7 +361,7 @@ class TestBadInput:
         assert "\n" not in str(error.value)
 
     def test_every_setting_is_checked(self):
-        free = {"n_clusters", "random_state", "device", "checkpoint", "verbose"}
+        free = {"n_clusters", "random_state", "device", "checkpoint"}
         assert NeurCAM._parameter_constraints.keys() == NeurCAM().get_params().keys() - free
 
     @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ class TestSoft:
         def fail(*_):
             raise AssertionError("trained again")
 
-        monkeypatch.setattr(soft_trees._Stages, "_train", fail)
+        monkeypatch.setattr(soft_trees.TreePhases, "_minimise", fail)
         np.testing.assert_array_equal(clone(model).fit(X).labels_, whole)
 
 

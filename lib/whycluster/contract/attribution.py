@@ -88,6 +88,7 @@ def attribute(
       For scikit-learn's KMeans the same estimate is made from the centres, without the shap
       library and many times faster.
     - "integrated_gradients" and "gradient_shap" attribute the logit of the row's cluster.
+    - Where the estimator was asked for one cluster, nothing tells rows apart: all is zero.
     - "exact" splits the margin of k-means, the mean squared distance to the other centres minus
       that to the row's own, which is a sum over features and needs no approximation:
       `mean_{k != a} (x_j - c_kj)^2 - (x_j - c_aj)^2`.
@@ -106,7 +107,9 @@ def attribute(
     table, labels = np.asarray(X, dtype=float), _labels(estimator, X)
     rng = np.random.default_rng(random_state)
     rows = None if method == "exact" else _background(background, table, rng)
-    if method == "exact":
+    if getattr(estimator, "n_clusters", None) == 1:  # nothing tells rows apart
+        values, n_clusters = np.zeros_like(table), 1
+    elif method == "exact":
         values, n_clusters = _exact(estimator, table, labels)
     elif method == "shap" and type(estimator) in (KMeans, MiniBatchKMeans):
         centers = estimator.cluster_centers_
@@ -153,8 +156,6 @@ def _exact(estimator, table, labels) -> tuple[np.ndarray, int]:
             "use method='shap'"
         )
     n_clusters = len(centers)
-    if n_clusters < 2:
-        raise ValueError("k-means with 1 cluster has no margin; fit at least 2 clusters")
     is_elsewhere = cdist(table, centers, "sqeuclidean").argmin(axis=1) != labels
     if is_elsewhere.any():
         raise TypeError(

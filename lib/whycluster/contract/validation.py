@@ -75,13 +75,15 @@ class _Representation(BaseEstimator):
 
 
 def check_n_clusters(n_clusters: int, X: np.ndarray) -> None:
-    """Raise a ValueError unless 2 <= n_clusters <= the number of distinct rows of `X`."""
+    """Raise a ValueError unless 1 <= n_clusters <= the number of distinct rows of `X`."""
     if not isinstance(n_clusters, numbers.Integral) or isinstance(n_clusters, bool):
         raise ValueError(
-            f"n_clusters={n_clusters!r} is not a whole number; pass an int of 2 or more"
+            f"n_clusters={n_clusters!r} is not a whole number; pass an int of 1 or more"
         )
-    if n_clusters < 2:
-        raise ValueError(f"n_clusters={n_clusters} is below 2; there is nothing to tell apart")
+    if n_clusters < 1:
+        raise ValueError(f"n_clusters={n_clusters} is below 1; pass an int of 1 or more")
+    if n_clusters == 1:
+        return
     if (X[0] == X).all():
         raise ValueError(f"all {X.shape[1]} columns are constant; there are no clusters to find")
     n_distinct = _count_distinct(X, n_clusters)

@@ -44,30 +44,60 @@ Deviations from the papers
    are; covariances and weights stay until the next reclustering.
 """
 
-from numbers import Integral, Real
+from typing import Annotated, Literal
 
-from sklearn.utils._param_validation import Interval, StrOptions
+import torch
 from torch import nn
 
-from whycluster.embedded.base import Embedded, with_shared_settings
+from whycluster.contract.settings import Count, NotNegative, between, setting
+from whycluster.embedded.base import Embedded
 from whycluster.embedded.brb import as_brb
-from whycluster.embedded.centres import GaussianCentres, RunningMeans, StudentCentres
-from whycluster.training import losses
+from whycluster.embedded.network import Network
+from whycluster.embedded.objectives import Distance, Divergence
+from whycluster.embedded.phases import EmbeddedPhases
+from whycluster.training.layers import StackedAutoencoder
+from whycluster.training.phases import Phase
+from whycluster.training.streams import Streams
 
 
-@with_shared_settings
-class DEC(Embedded):
+class Autoencoded(Embedded):
+    """What DEC, IDEC and DCN share: an autoencoder, and the two phases."""
+
+    pretrain_mask: Annotated[float, between(0, 1, "left")] = setting(
+        0.0, "Share of the entries set to zero in pre-training (a denoising autoencoder)."
+    )
+
+    def _phases(self, network: Network, data, streams: Streams) -> list[Phase]:
+        """Return the two phases; estimators of one folder share their pre-training."""
+        X, on_epoch = data
+        rows = torch.as_tensor(X, device=streams.device)
+        run = EmbeddedPhases(self, network, rows, streams, on_epoch)
+        whose = (type(self).__name__, on_epoch is not None)
+        part = network.autoencoder
+        return [
+            Phase("pretraining", self.pretrain_epochs, run.pretrain, part, bound="autoencoder"),
+            Phase("clustering", self.max_epochs, run.cluster, bound=whose, replay=run.replay),
+        ]
+
+    def _latent(self) -> int:
+        return self.n_latent or self.n_clusters
+
+    def _new_encoder(self, streams: Streams) -> nn.Module:
+        return self._new_autoencoder(streams).encoder
+
+    def _new_autoencoder(self, streams: Streams) -> StackedAutoencoder:
+        widths = tuple(self.hidden_layers)
+        return StackedAutoencoder(self.n_features_in_, widths, self._latent(), streams)
+
+    def _build(self, streams: Streams) -> "Network":
+        clusters = self._objective.centres(len(streams), self.n_clusters, self._latent())
+        return Network(self._new_autoencoder(streams), clusters)
+
+
+class DEC(Autoencoded):
     """Deep embedded clustering: assignments pulled towards their sharpened selves.
 
     Expects features of comparable scale: standardise them first.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-    assignment : {"student", "gaussian"}, default="student"
-        Soft assignments: Student's t kernel around the centres, Eq. (1) of DEC; or the
-        responsibilities of a mixture of Gaussians, whose reclustering must be "em".
-    shared
 
     Notes
     -----
@@ -88,47 +118,17 @@ class DEC(Embedded):
     ((90, 3), (3, 3), array([5]))
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        **Embedded._parameter_constraints,
-        "assignment": [StrOptions({"student", "gaussian"})],
-    }
+    assignment: Literal["student", "gaussian"] = setting(
+        "student",
+        """Soft assignments: Student's t kernel around the centres, Eq. (1) of DEC; or the
+        responsibilities of a mixture of Gaussians, whose reclustering must be "em".""",
+    )
+    _reconstructs = False
+    _weight = 1.0
 
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        assignment="student",
-        hidden_layers=(1024, 512, 256),
-        n_latent=None,
-        pretrain_epochs=250,
-        pretrain_mask=0.0,
-        max_epochs=400,
-        batch_size=256,
-        learning_rate=1e-3,
-        brb=None,
-        n_init=10,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.assignment = assignment
-        self.hidden_layers = hidden_layers
-        self.n_latent = n_latent
-        self.pretrain_epochs = pretrain_epochs
-        self.pretrain_mask = pretrain_mask
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.brb = brb
-        self.n_init = n_init
-        self.random_state = random_state
-        self.device = device
-        self.precision = precision
-        self.checkpoint = checkpoint
-        self.verbose = verbose
+    @property
+    def _objective(self) -> Divergence:
+        return Divergence(gaussian=self.assignment == "gaussian")
 
     @property
     def _first_clusters(self) -> str:
@@ -143,32 +143,11 @@ class DEC(Embedded):
                 "not give; use BRB(recluster='em')"
             )
 
-    def _new_clusters(self, n_models: int) -> nn.Module:
-        kind = GaussianCentres if self.assignment == "gaussian" else StudentCentres
-        return kind(n_models, self.n_clusters, self._latent())
 
-    def _objective(self, network, x):
-        z = network.autoencoder.encoder(x)
-        logits = network.clusters(z)
-        log_q = logits.log_softmax(dim=2)
-        p = losses.dec_target(log_q.exp())
-        return {"divergence": losses.assignment_divergence(p, log_q)}, z, logits
-
-
-@with_shared_settings
 class IDEC(DEC):
     """Improved deep embedded clustering: DEC that still has to reconstruct the rows.
 
     Expects features of comparable scale: standardise them first.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-    cluster_weight : float, default=0.1
-        γ, weight of the loss of DEC beside the reconstruction error.
-    assignment : {"student", "gaussian"}, default="student"
-        See `DEC`.
-    shared
 
     Notes
     -----
@@ -179,75 +158,20 @@ class IDEC(DEC):
     Guo, Gao, Liu and Yin (2017); Miklautz et al. (2025).
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        **DEC._parameter_constraints,
-        "cluster_weight": [Interval(Real, 0, None, closed="left")],
-    }
+    cluster_weight: NotNegative = setting(
+        0.1, "γ, weight of the loss of DEC beside the reconstruction error."
+    )
+    _reconstructs = True
 
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        cluster_weight=0.1,
-        assignment="student",
-        hidden_layers=(1024, 512, 256),
-        n_latent=None,
-        pretrain_epochs=250,
-        pretrain_mask=0.0,
-        max_epochs=400,
-        batch_size=256,
-        learning_rate=1e-3,
-        brb=None,
-        n_init=10,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        super().__init__(
-            n_clusters,
-            assignment=assignment,
-            hidden_layers=hidden_layers,
-            n_latent=n_latent,
-            pretrain_epochs=pretrain_epochs,
-            pretrain_mask=pretrain_mask,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            brb=brb,
-            n_init=n_init,
-            random_state=random_state,
-            device=device,
-            precision=precision,
-            checkpoint=checkpoint,
-            verbose=verbose,
-        )
-        self.cluster_weight = cluster_weight
-
-    def _objective(self, network, x):
-        parts, z, logits = super()._objective(network, x)
-        error = losses.reconstruction_error(network.autoencoder.decoder(z), x)
-        divergence = self.cluster_weight * parts["divergence"]
-        return {"reconstruction": error, "divergence": divergence}, z, logits
+    @property
+    def _weight(self) -> float:
+        return self.cluster_weight
 
 
-@with_shared_settings
-class DCN(Embedded):
+class DCN(Autoencoded):
     """Deep clustering network: k-means in an embedding that is trained to suit it.
 
     Expects features of comparable scale: standardise them first.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-    cluster_weight : float, default=0.05
-        λ, twice the weight of the mean squared distance to the own centre.
-    center_count : int, at least 1, default=100
-        Rows that each first centre counts for in the running mean that it becomes.
-    max_center_count : int or None, default=None
-        Where that count stops to grow, so that centres keep following. None: nowhere.
-    shared
 
     Notes
     -----
@@ -259,64 +183,16 @@ class DCN(Embedded):
     Yang, Fu, Sidiropoulos and Hong (2017); Miklautz et al. (2025).
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        **Embedded._parameter_constraints,
-        "cluster_weight": [Interval(Real, 0, None, closed="left")],
-        "center_count": [Interval(Integral, 1, None, closed="left")],
-        "max_center_count": [Interval(Integral, 1, None, closed="left"), None],
-    }
+    cluster_weight: NotNegative = setting(
+        0.05, "λ, twice the weight of the mean squared distance to the own centre."
+    )
+    center_count: Count = setting(
+        100, "Rows that each first centre counts for in the running mean that it becomes."
+    )
+    max_center_count: Count | None = setting(
+        None, "Where that count stops to grow, so that centres keep following. None: nowhere."
+    )
 
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        cluster_weight=0.05,
-        center_count=100,
-        max_center_count=None,
-        hidden_layers=(1024, 512, 256),
-        n_latent=None,
-        pretrain_epochs=250,
-        pretrain_mask=0.0,
-        max_epochs=400,
-        batch_size=256,
-        learning_rate=1e-3,
-        brb=None,
-        n_init=10,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.cluster_weight = cluster_weight
-        self.center_count = center_count
-        self.max_center_count = max_center_count
-        self.hidden_layers = hidden_layers
-        self.n_latent = n_latent
-        self.pretrain_epochs = pretrain_epochs
-        self.pretrain_mask = pretrain_mask
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.brb = brb
-        self.n_init = n_init
-        self.random_state = random_state
-        self.device = device
-        self.precision = precision
-        self.checkpoint = checkpoint
-        self.verbose = verbose
-
-    def _new_clusters(self, n_models: int) -> nn.Module:
-        counts = (self.center_count, self.max_center_count or float("inf"))
-        return RunningMeans(n_models, self.n_clusters, self._latent(), *counts)
-
-    def _objective(self, network, x):
-        z = network.autoencoder.encoder(x)
-        logits = network.clusters(z)
-        distance = losses.centre_distance(z, network.clusters.centres, logits.argmax(dim=2))
-        parts = {
-            "reconstruction": losses.reconstruction_error(network.autoencoder.decoder(z), x),
-            "distance": 0.5 * self.cluster_weight * distance,
-        }
-        return parts, z, logits
+    @property
+    def _objective(self) -> Distance:
+        return Distance(self.center_count, self.max_center_count or float("inf"))

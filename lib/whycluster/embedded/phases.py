@@ -1,6 +1,6 @@
-"""The two phases of deep clustering on one data set, and how they are watched."""
+"""The phases of deep clustering, how soft resets interrupt them, and how they are watched."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,28 +12,26 @@ from whycluster.metrics import match_clusters
 from whycluster.training import losses
 from whycluster.training.centres import exact_squared_distances
 from whycluster.training.layers import set_statistics
-from whycluster.training.loop import History, train
+from whycluster.training.loop import History
+from whycluster.training.phases import Phases, adam
 from whycluster.training.stack import ROWS_AT_ONCE
+from whycluster.training.streams import Streams
 
 MOST_ROWS = 100_000  # rows of the first clustering; more are sampled
 
 
-class Phases:
+class EmbeddedPhases(Phases):
     """The phases of training on one data set; each returns its history."""
 
     rows_at_once = ROWS_AT_ONCE  # when all are embedded
     schedule = None  # of the learning rate while clustering
 
-    def __init__(self, settings, network: nn.Module, data: Tensor, streams_, on_epoch=None):
-        self.settings = settings
-        self.network = network
-        self.data = data
-        self.streams = streams_
+    def __init__(self, settings, network, data: Tensor, streams: Streams, on_epoch=None):
+        super().__init__(settings, network, data, streams)
         self.on_epoch = on_epoch
-        self.has_clustered = False
         self.labels: Tensor | None = None  # present clusters (n_models, n_samples)
 
-    def pretrain(self, tick) -> History:
+    def pretrain(self, n_epochs: int, tick) -> History:
         """Reconstruct all rows."""
         s, autoencoder = self.settings, self.network.autoencoder
 
@@ -45,22 +43,18 @@ class Phases:
                 shown = x
             return {"reconstruction": losses.reconstruction_error(autoencoder(shown), x)}
 
-        optimizer = torch.optim.Adam(autoencoder.parameters(), lr=s.learning_rate, fused=True)
-        autoencoder.train()
-        epochs = (self.rows() for _ in range(s.pretrain_epochs))
-        return train(step, optimizer, epochs, s.pretrain_epochs, on_epoch=tick)
+        return self.train(autoencoder, step, adam(autoencoder, lr=s.learning_rate), n_epochs, tick)
 
-    def cluster(self, tick) -> History:
+    def cluster(self, n_epochs: int, tick) -> History:
         """Find first clusters, then improve embedding and clusters together."""
-        self.has_clustered = True
         s, network = self.settings, self.network
         self.place(s._first_clusters, MOST_ROWS)
         self.labels = self.assign()
         watch = Watch(self.labels, network.clusters, self.on_epoch)
-        optimizer = torch.optim.Adam(network.parameters(), lr=s.learning_rate, fused=True)
-        epochs = self.interrupted(optimizer)
-        run = {"schedule": self.schedule, "on_epoch": watch.closing(tick)}
-        history = train(self.step(watch), optimizer, epochs, s.max_epochs, **run)
+        optimizer = adam(network, lr=s.learning_rate)
+        options = {"schedule": self.schedule, "before_epoch": self.interrupting(optimizer)}
+        tick = watch.closing(tick)
+        history = self.train(network, self.step(watch), optimizer, n_epochs, tick, **options)
         set_statistics(network.encoder, self.passes())
         return history | watch.history()
 
@@ -69,7 +63,7 @@ class Phases:
         clusters = self.network.clusters
 
         def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            parts, z, logits = self.settings._objective(self.network, self.batch(rows))
+            parts, z, logits = self.losses(self.batch(rows))
             z, labels = z.detach(), logits.argmax(dim=2)
             watch.see(rows, z, labels)
             clusters.follow(z, labels)
@@ -81,14 +75,28 @@ class Phases:
         """Return what a step of clustering sees of these rows."""
         return self.data[rows]
 
-    def interrupted(self, optimizer) -> Iterator[Iterator[Tensor]]:
-        """Yield the batches of each epoch; intervene before those that BRB names."""
-        s, brb = self.settings, as_brb(self.settings.brb)
-        for epoch in range(s.max_epochs):
+    def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Return the losses of a batch, its embedding and its logits."""
+        s, network = self.settings, self.network
+        z = network.encoder(x)
+        logits, parts = network.clusters(z), {}
+        if s._reconstructs:
+            error = losses.reconstruction_error(network.autoencoder.decoder(z), x)
+            parts["reconstruction"] = error
+        objective = s._objective
+        parts[objective.name] = s._weight * objective(network.clusters, logits, z)
+        return parts, z, logits
+
+    def interrupting(self, optimizer) -> Callable[[int], None]:
+        """Return what happens before each epoch: BRB intervenes before those that it names."""
+        brb = as_brb(self.settings.brb)
+
+        def interrupt(epoch: int) -> None:
             if brb and brb.is_due(epoch):
                 self.intervene(brb, optimizer)
             self.network.train()
-            yield self.rows()
+
+        return interrupt
 
     def intervene(self, brb: BRB, optimizer) -> None:
         """Reset the encoder softly, cluster anew, forget the momentum of the centres."""
@@ -114,20 +122,13 @@ class Phases:
         order = torch.as_tensor(np.argsort(numbers, axis=1), device=self.data.device)
         self.network.clusters.reorder(order)
 
-    def rows(self) -> Iterator[Tensor]:
-        """Yield the row numbers of one epoch."""
-        return self.streams.batches(len(self.data), self.settings.batch_size)
-
     def passes(self) -> Iterator[Tensor]:
         """Yield all rows in random batches."""
         return (self.data[rows] for rows in self.rows())
 
-    @torch.no_grad()
     def embed(self) -> Tensor:
         """Embed all rows as `predict` does: (n_models, n_samples, n_latent)."""
-        encoder, n_models = self.network.encoder.eval(), len(self.streams)
-        parts = [encoder(x.expand(n_models, -1, -1)) for x in self.data.split(self.rows_at_once)]
-        return torch.cat(parts, dim=1)
+        return self.over_rows(self.network.encoder.eval(), self.rows_at_once)
 
     @torch.no_grad()
     def assign(self) -> Tensor:
@@ -135,11 +136,10 @@ class Phases:
         parts = [self.network.clusters(z) for z in self.embed().split(ROWS_AT_ONCE, dim=1)]
         return torch.cat([logits.argmax(dim=2) for logits in parts], dim=1)
 
-    def replay(self, labels: Iterable[np.ndarray]) -> None:
+    def replay(self, history: History) -> None:
         """Tell `on_epoch` of epochs that were restored from a checkpoint instead of run."""
-        if self.on_epoch and not self.has_clustered:
-            for epoch, found in enumerate(labels):
-                self.on_epoch(epoch, found.T)
+        for epoch, found in enumerate(history.get("labels", ())):
+            self.on_epoch(epoch, found.T)
 
 
 class Watch:
@@ -188,7 +188,7 @@ class Watch:
         centres = self.clusters.centres.detach()
         n_clusters = centres.shape[1]
         total = exact_squared_distances(centres, centres).sqrt().sum(dim=(1, 2))
-        return total / (n_clusters * (n_clusters - 1))
+        return total / max(1, n_clusters * (n_clusters - 1))
 
     def history(self) -> History:
         """Return arrays (n_epochs, n_models); if told, labels (n_epochs, n_samples, n_models)."""

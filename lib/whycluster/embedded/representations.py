@@ -20,39 +20,39 @@ Deviations from the papers
 """
 
 import itertools
-from numbers import Integral, Real
+from typing import Annotated
 
 import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from whycluster.contract import validation
 from whycluster.contract.mixins import Float32Transformer
+from whycluster.contract.settings import (
+    Count,
+    CountOrZero,
+    Positive,
+    Widths,
+    at_least,
+    between,
+    setting,
+)
 from whycluster.training import losses
 from whycluster.training.centres import fast_squared_distances
-from whycluster.training.device import resolve_device
 from whycluster.training.layers import StackedLinear, StackedMLP
-from whycluster.training.loop import History, cosine, train
+from whycluster.training.loop import History, cosine
+from whycluster.training.phases import Phase, Phases, adam
 from whycluster.training.stack import ROWS_AT_ONCE, StackedEstimator
 from whycluster.training.streams import Streams
-
-_POSITIVE = Interval(Integral, 1, None, closed="left")
-_EPOCHS = Interval(Integral, 0, None, closed="left")
 
 
 class _Representation(Float32Transformer, StackedEstimator):
     """A transformer that trains as a stack; its network's forward gives "embedding"."""
 
-    _parameter_constraints = {  # noqa: RUF012
-        "n_components": [_POSITIVE],
-        "hidden_layers": ["array-like"],
-        "max_epochs": [_EPOCHS],
-        "batch_size": [Interval(Integral, 3, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "precision": [StrOptions({"highest", "high", "medium"})],
-    }
+    n_components: Count = setting(8, positional=True)
+    hidden_layers: Widths = setting((256, 256), "Widths of the encoder.")
+    learning_rate: Positive = setting(1e-3, "Adam; falls along half a cosine.")
 
     def fit(self, X, y=None):
         """Train the network.
@@ -95,27 +95,6 @@ class _Representation(Float32Transformer, StackedEstimator):
 class DenoisingAutoencoder(_Representation):
     """Denoising autoencoder: reconstructs rows of which a random part was set to zero.
 
-    Parameters
-    ----------
-    n_components : int, default=8
-        Width of the bottleneck; the paper's 8.
-    hidden_layers : sequence of int, default=(256, 256)
-        Widths of the encoder, mirrored in the decoder.
-    corruption : float in [0, 1), default=0.2
-        Probability with which an entry is set to zero, the mean of standardised features.
-    max_epochs : int, default=200
-    batch_size : int, default=256
-    learning_rate : float, default=1e-3
-        Adam; falls along half a cosine.
-    random_state : int, RandomState or None, default=None
-    device : str, default="auto"
-    precision : {"highest", "high", "medium"}, default="highest"
-        Float32 matrix products, see `torch.set_float32_matmul_precision`.
-    checkpoint : path or None, default=None
-        Folder for the trained network: a second fit restores it.
-    verbose : int, default=0
-        1: a progress bar.
-
     Attributes
     ----------
     history_ : dict of str to ndarray
@@ -133,64 +112,24 @@ class DenoisingAutoencoder(_Representation):
     (50, 2)
     """
 
-    _parameter_constraints = _Representation._parameter_constraints | {
-        "corruption": [Interval(Real, 0, 1, closed="left")]
-    }
+    n_components: Count = setting(8, "Width of the bottleneck; the paper's 8.", positional=True)
+    hidden_layers: Widths = setting((256, 256), "Widths of the encoder, mirrored in the decoder.")
+    corruption: Annotated[float, between(0, 1, "left")] = setting(
+        0.2,
+        "Probability with which an entry is set to zero, the mean of standardised features.",
+    )
+    max_epochs: CountOrZero = setting(200)
+    batch_size: Annotated[int, at_least(3)] = setting(256)
 
-    def __init__(
-        self,
-        n_components=8,
-        *,
-        hidden_layers=(256, 256),
-        corruption=0.2,
-        max_epochs=200,
-        batch_size=256,
-        learning_rate=1e-3,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        self.n_components = n_components
-        self.hidden_layers = hidden_layers
-        self.corruption = corruption
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.random_state = random_state
-        self.device = device
-        self.precision = precision
-        self.checkpoint = checkpoint
-        self.verbose = verbose
+    def _phases(self, network: "_Autoencoder", data: np.ndarray, streams: Streams) -> list[Phase]:
+        rows = torch.as_tensor(data, device=streams.device)
+        run = AutoencoderPhases(self, network, rows, streams)
+        return [Phase("denoise", self.max_epochs, run.denoise)]
 
     def _build(self, streams: Streams) -> "_Autoencoder":
         return _Autoencoder(
             self.n_features_in_, tuple(self.hidden_layers), self.n_components, streams
         )
-
-    def _train(self, X: np.ndarray, seeds: list[int]) -> tuple["_Autoencoder", History]:
-        device = resolve_device(self.device)
-        streams = Streams(seeds, device)
-        network = self._build(streams).to(device).train()
-        data = torch.as_tensor(X, device=device)
-        phases = [
-            ("denoise", self.max_epochs, lambda tick: self._denoise(network, data, streams, tick))
-        ]
-        history = self._run_phases(phases, network, streams, self._checkpoint(X, seeds))
-        return network.cpu().eval(), history
-
-    def _denoise(self, network: "_Autoencoder", data: Tensor, streams: Streams, tick) -> History:
-        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            x = data[rows]
-            kept = streams.uniform(*x.shape[1:]) >= self.corruption
-            x_hat = network.decoder(network.encoder(x * kept))
-            return {"reconstruction": losses.reconstruction_error(x_hat, x)}
-
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate, fused=True)
-        n = self.max_epochs
-        epochs = (streams.batches(len(data), self.batch_size) for _ in range(n))
-        return train(step, optimizer, epochs, n, schedule=cosine(0.01), on_epoch=tick)
 
 
 class SpectralNet(_Representation):
@@ -199,31 +138,6 @@ class SpectralNet(_Representation):
     Minimises Σ W_ij ‖y_i - y_j‖² for affinities W of near rows, among outputs y whose columns are
     orthonormal. Near is told by a siamese network, trained to bring each row close to its nearest
     neighbours and to keep it away from random rows.
-
-    Parameters
-    ----------
-    n_components : int, default=8
-        Dimensions of the embedding; the paper takes the number of clusters.
-    hidden_layers : sequence of int, default=(256, 256)
-    n_neighbors : int, default=20
-        Rows of a batch that each row has an affinity to.
-    siamese_epochs : int, default=50
-        0: distances are taken in the table.
-    siamese_neighbors : int, default=3
-        Nearest rows of the table that count as the same.
-    max_epochs : int, default=100
-        Of the spectral map.
-    batch_size : int, default=1024
-    learning_rate : float, default=1e-3
-        Adam; falls along half a cosine.
-    random_state : int, RandomState or None, default=None
-    device : str, default="auto"
-    precision : {"highest", "high", "medium"}, default="highest"
-        Float32 matrix products, see `torch.set_float32_matmul_precision`.
-    checkpoint : path or None, default=None
-        Folder for finished phases: a fit that was cut off resumes after the last of them.
-    verbose : int, default=0
-        1: a progress bar.
 
     Attributes
     ----------
@@ -244,42 +158,19 @@ class SpectralNet(_Representation):
     True
     """
 
-    _parameter_constraints = _Representation._parameter_constraints | {
-        "n_neighbors": [_POSITIVE],
-        "siamese_epochs": [_EPOCHS],
-        "siamese_neighbors": [_POSITIVE],
-    }
+    hidden_layers: Widths = setting((256, 256), "Widths of both networks.")
+    n_neighbors: Count = setting(20, "Rows of a batch that each row has an affinity to.")
+    siamese_epochs: CountOrZero = setting(50, "0: distances are taken in the table.")
+    siamese_neighbors: Count = setting(3, "Nearest rows of the table that count as the same.")
+    max_epochs: CountOrZero = setting(100, "Of the spectral map.")
+    batch_size: Annotated[int, at_least(3)] = setting(1024)
 
-    def __init__(
-        self,
-        n_components=8,
-        *,
-        hidden_layers=(256, 256),
-        n_neighbors=20,
-        siamese_epochs=50,
-        siamese_neighbors=3,
-        max_epochs=100,
-        batch_size=1024,
-        learning_rate=1e-3,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        self.n_components = n_components
-        self.hidden_layers = hidden_layers
-        self.n_neighbors = n_neighbors
-        self.siamese_epochs = siamese_epochs
-        self.siamese_neighbors = siamese_neighbors
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.random_state = random_state
-        self.device = device
-        self.precision = precision
-        self.checkpoint = checkpoint
-        self.verbose = verbose
+    def _phases(self, network: "_SpectralMap", data: np.ndarray, streams: Streams) -> list[Phase]:
+        rows = torch.as_tensor(data, device=streams.device)
+        run = SpectralPhases(self, network, rows, streams)
+        near = Phase("siamese", self.siamese_epochs, run.compare, network.siamese)
+        spectral = Phase("spectral", self.max_epochs, run.map)
+        return [near, spectral] if self.siamese_epochs else [spectral]
 
     def _validate(self, X) -> np.ndarray:
         X_ = super()._validate(X)
@@ -298,63 +189,64 @@ class SpectralNet(_Representation):
             self.n_features_in_, tuple(self.hidden_layers), self.n_components, streams
         )
 
-    def _train(self, X: np.ndarray, seeds: list[int]) -> tuple["_SpectralMap", History]:
-        device = resolve_device(self.device)
-        streams = Streams(seeds, device)
-        network = self._build(streams).to(device)
-        data = torch.as_tensor(X, device=device)
-        phases = [
-            ("spectral", self.max_epochs, lambda tick: self._map(network, data, streams, tick))
-        ]
-        if self.siamese_epochs:
-            near = ("siamese", self.siamese_epochs)
-            phases.insert(0, (*near, lambda tick: self._compare(network, data, streams, tick)))
-        history = self._run_phases(phases, network, streams, self._checkpoint(X, seeds))
-        return network.cpu().eval(), history
 
-    def _compare(self, network: "_SpectralMap", data: Tensor, streams: Streams, tick) -> History:
+class AutoencoderPhases(Phases):
+    """The one phase of a denoising autoencoder."""
+
+    def denoise(self, n_epochs: int, tick) -> History:
+        """Reconstruct rows of which a part was set to zero."""
+        s, network = self.settings, self.network
+
+        def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
+            x = self.data[rows]
+            kept = self.streams.uniform(*x.shape[1:]) >= s.corruption
+            x_hat = network.decoder(network.encoder(x * kept))
+            return {"reconstruction": losses.reconstruction_error(x_hat, x)}
+
+        optimizer = adam(network, lr=s.learning_rate)
+        return self.train(network, step, optimizer, n_epochs, tick, schedule=cosine(0.01))
+
+
+class SpectralPhases(Phases):
+    """The two phases of SpectralNet: what is near, and the map that keeps it near."""
+
+    def compare(self, n_epochs: int, tick) -> History:
         """Train the siamese network on pairs of neighbours and of random rows."""
-        k = self.siamese_neighbors
+        k, data, network = self.settings.siamese_neighbors, self.data, self.network.siamese
         found = NearestNeighbors(n_neighbors=k + 1).fit(data.cpu().numpy())
         near = torch.as_tensor(found.kneighbors(return_distance=False), device=data.device)
 
         def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            friend = (streams.uniform(rows.shape[1]) * k).long()
-            stranger = (streams.uniform(rows.shape[1]) * len(data)).long()
+            friend = (self.streams.uniform(rows.shape[1]) * k).long()
+            stranger = (self.streams.uniform(rows.shape[1]) * len(data)).long()
             views = torch.cat([rows, near[rows, friend], stranger], dim=1)
-            a, b, c = network.siamese(data[views]).chunk(3, dim=1)
+            a, b, c = network(data[views]).chunk(3, dim=1)
             gap = (a - c).square().sum(dim=2).add(1e-12).sqrt()
             return {
                 "near": (a - b).square().sum(dim=2).mean(dim=1),
                 "far": (1 - gap).clamp_min(0).square().mean(dim=1),
             }
 
-        return self._fit(network.siamese, step, self.siamese_epochs, len(data), streams, tick)
+        optimizer = adam(network, lr=self.settings.learning_rate)
+        return self.train(network, step, optimizer, n_epochs, tick, schedule=cosine(0.01))
 
-    def _map(self, network: "_SpectralMap", data: Tensor, streams: Streams, tick) -> History:
+    def map(self, n_epochs: int, tick) -> History:
         """Train the spectral map; make its output orthonormal over all rows at the end."""
+        s, network = self.settings, self.network
 
         def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
-            x = data[rows]
+            x = self.data[rows]
             with torch.no_grad():
-                seen = network.siamese(x) if self.siamese_epochs else x
-                affinity = neighbour_affinity(seen, self.n_neighbors)
+                seen = network.siamese(x) if s.siamese_epochs else x
+                affinity = neighbour_affinity(seen, s.n_neighbors)
             y, _ = torch.linalg.qr(network.spectral(x))
             return {"affinity": losses.spectral_loss(y * len(y[0]) ** 0.5, affinity)}
 
-        history = self._fit(network.spectral, step, self.max_epochs, len(data), streams, tick)
-        with torch.no_grad():
-            outputs = [network.spectral(x).double() for x in self._parts(data, len(streams))]
-            network.whiten(sum(y.mT @ y for y in outputs) / len(data))
+        optimizer, falling = adam(network.spectral, lr=s.learning_rate), cosine(0.01)
+        history = self.train(network.spectral, step, optimizer, n_epochs, tick, schedule=falling)
+        outputs = self.over_rows(lambda x: network.spectral(x).double(), ROWS_AT_ONCE)
+        network.whiten(outputs.mT @ outputs / len(self.data))
         return history
-
-    def _parts(self, data: Tensor, n_models: int):
-        return (part.expand(n_models, -1, -1) for part in data.split(ROWS_AT_ONCE))
-
-    def _fit(self, part: nn.Module, step, n_epochs: int, n_rows: int, streams, tick) -> History:
-        optimizer = torch.optim.Adam(part.parameters(), lr=self.learning_rate, fused=True)
-        epochs = (streams.batches(n_rows, self.batch_size) for _ in range(n_epochs))
-        return train(step, optimizer, epochs, n_epochs, schedule=cosine(0.01), on_epoch=tick)
 
 
 class _Autoencoder(nn.Module):

@@ -24,78 +24,50 @@ Deviations from the study
    which becomes a cluster of its own. Hand over such columns alone to repeat it.
 """
 
-from numbers import Integral, Real
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.base import (
     BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
-    TransformerMixin,
 )
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
 from whycluster.contract import validation
-from whycluster.contract.explanation import Explanation
 from whycluster.contract.persistence import Savable
+from whycluster.contract.settings import (
+    Count,
+    Declared,
+    Positive,
+    RandomState,
+    at_least,
+    between,
+    fitting,
+    setting,
+)
 from whycluster.gower import partition
-from whycluster.gower.columns import GowerColumn
 from whycluster.gower.distances import GowerSpace, as_frame
+from whycluster.gower.reading import MedoidReading, row_keys
 from whycluster.metrics import external, silhouette_of_distances
 
-ROWS_AT_ONCE = 4096
 BYTES_PER_PAIR = 16  # the matrix, a part of it, and average linkage's two half matrices of doubles
-TIE = 9  # decimals to which distances are compared
 
 
 class GowerClustering(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Savable, BaseEstimator
+    Declared,
+    MedoidReading,
+    ClusterMixin,
+    Savable,
+    BaseEstimator,
 ):
     """Clusters of a mixed table by Gower's distance.
 
     Takes a DataFrame of numbers, text, booleans and categoricals, with missing values, or an array.
-
-    Parameters
-    ----------
-    n_clusters : int or "auto", default="auto"
-        "auto": the number up to `k_max` with the best silhouette, then `max_share` and `min_share`.
-        A number is met exactly, by one cut.
-    method : {"average", "k-medoids", "k-means"}, default="average"
-        Average linkage; FasterPAM (Schubert and Rousseeuw, 2021); Lloyd's k-means on standardised
-        numbers and ranks and 0/1 levels, which admits no missing value. The silhouette is that of
-        Gower distances for all three.
-    k_max : int, at least 2, default=7
-        Largest number of parts of one split.
-    min_silhouette : float in [-1, 1], default=0.25
-        Mean silhouette below which a split is no split; see deviation 1.
-    max_share, min_share : float in [0, 1], default=0.5, 0.1
-        Clusters of more than this share of the rows are split again; those of less are merged into
-        the nearest one. 1 and 0 do neither.
-    rescale : bool, default=False
-        Learn the ranges of numbers anew in each cluster that is split; see deviation 5.
-    weights : mapping of column to float, or array-like of shape (n_features,), optional
-    categories : collection of str, default=()
-        Columns whose numbers are codes.
-    assign : {"medoid", "neighbour"}, default="medoid"
-        New rows go to the cluster of the nearest medoid, or of the nearest row learned from.
-    sample_size : int or None, default=None
-        Learn from so many rows drawn at random, and assign the others as if they were new.
-    max_memory : float, default=8
-        GiB that `fit` may take for distances; more is refused.
-    n_init : int, default=3
-        Restarts of k-medoids and k-means; the one with the lowest objective is kept.
-    random_state : int, RandomState or None, default=None
-        Of the sample and the restarts; average linkage needs none.
-    device : str, default="auto"
-        Where distances are computed; results are kept in memory.
-    verbose : int, default=0
-        1: a progress bar.
 
     Attributes
     ----------
@@ -144,6 +116,7 @@ class GowerClustering(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> X = pd.DataFrame({"age": [20, 22, 24, 61, 63, 65], "pet": list("cccddd")})
     >>> model = GowerClustering().fit(X)
     >>> model.verdict_
@@ -154,56 +127,56 @@ class GowerClustering(
     [0.44, 0.5]
     """
 
-    # n_clusters is checked against the data
-    _parameter_constraints = {  # noqa: RUF012
-        "method": [StrOptions({"average", "k-medoids", "k-means"})],
-        "k_max": [Interval(Integral, 2, None, closed="left")],
-        "min_silhouette": [Interval(Real, -1, 1, closed="both")],
-        "max_share": [Interval(Real, 0, 1, closed="right")],
-        "min_share": [Interval(Real, 0, 1, closed="left")],
-        "rescale": ["boolean"],
-        "assign": [StrOptions({"medoid", "neighbour"})],
-        "sample_size": [Interval(Integral, 2, None, closed="left"), None],
-        "max_memory": [Interval(Real, 0, None, closed="neither")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        n_clusters="auto",
-        *,
-        method="average",
-        k_max=7,
-        min_silhouette=0.25,
-        max_share=0.5,
-        min_share=0.1,
-        rescale=False,
-        weights=None,
-        categories=(),
-        assign="medoid",
-        sample_size=None,
-        max_memory=8.0,
-        n_init=3,
-        random_state=None,
-        device="auto",
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.method = method
-        self.k_max = k_max
-        self.min_silhouette = min_silhouette
-        self.max_share = max_share
-        self.min_share = min_share
-        self.rescale = rescale
-        self.weights = weights
-        self.categories = categories
-        self.assign = assign
-        self.sample_size = sample_size
-        self.max_memory = max_memory
-        self.n_init = n_init
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+    n_clusters: Annotated[int, 'int or "auto"'] = setting(
+        "auto",
+        """"auto": the number up to `k_max` with the best silhouette, then `max_share` and
+        `min_share`. A number is met exactly, by one cut.""",
+        positional=True,
+    )
+    n_init: Count = setting(
+        3, "Restarts of k-medoids and k-means; the one with the lowest objective is kept."
+    )
+    # Distance
+    weights: Annotated[Any, "mapping of column to float, or array-like of shape (n_features,)"] = (
+        setting(None)
+    )
+    categories: Annotated[Any, "collection of str"] = setting(
+        (), "Columns whose numbers are codes."
+    )
+    rescale: bool = setting(
+        False, "Learn the ranges of numbers anew in each cluster that is split; see deviation 5."
+    )
+    # Clusters
+    method: Literal["average", "k-medoids", "k-means"] = setting(
+        "average",
+        """Average linkage; FasterPAM (Schubert and Rousseeuw, 2021); Lloyd's k-means on
+        standardised numbers and ranks and 0/1 levels, which admits no missing value. The silhouette
+        is that of Gower distances for all three.""",
+    )
+    k_max: Annotated[int, at_least(2)] = setting(7, "Largest number of parts of one split.")
+    min_silhouette: Annotated[float, between(-1, 1)] = setting(
+        0.25, "Mean silhouette below which a split is no split; see deviation 1."
+    )
+    max_share: Annotated[float, between(0, 1, "right")] = setting(
+        0.5, "Clusters of more than this share of the rows are split again. 1: none is."
+    )
+    min_share: Annotated[float, between(0, 1, "left")] = setting(
+        0.1, "Clusters of less than this share are merged into the nearest one. 0: none is."
+    )
+    # Rows
+    assign: Literal["medoid", "neighbour"] = setting(
+        "medoid",
+        "New rows go to the cluster of the nearest medoid, or of the nearest row learned from.",
+    )
+    sample_size: Annotated[int, at_least(2)] | None = setting(
+        None, "Learn from so many rows drawn at random, and assign the others as if they were new."
+    )
+    max_memory: Positive = setting(8.0, "GiB that `fit` may take for distances; more is refused.")
+    random_state: RandomState = setting(
+        None, "Of the sample and the restarts; average linkage needs none."
+    )
+    device: str = setting("auto", "Where distances are computed; results are kept in memory.")
+    verbose: int = setting(0, "1: a progress bar.")
 
     def fit(self, X, y=None):
         """Find clusters.
@@ -227,7 +200,11 @@ class GowerClustering(
             If distances need more than `max_memory`; a `sample_size` is the remedy.
         """
         self._validate_params()
-        table = self._check(X, reset=True)
+        with fitting(self) as twin:
+            twin._fit(twin._check(X, reset=True))
+        return self
+
+    def _fit(self, table: pd.DataFrame) -> None:
         self._space = GowerSpace.learn(table, weights=self.weights, categories=self.categories)
         self.columns_ = [vars(column) for column in self._space.columns]
         [rows] = self._space.encode(table)
@@ -243,52 +220,6 @@ class GowerClustering(
         self.labels_[self.sample_indices_] = labels
         others = np.setdiff1d(np.arange(len(rows)), self.sample_indices_)
         self.labels_[others] = self._answer(rows[others])
-        return self
-
-    def predict(self, X) -> np.ndarray:
-        """Return the cluster of each row, int of shape (n_samples,).
-
-        Warns of levels never seen, which lie at 1 from all others, and raises a ValueError for a
-        column that changed its type.
-        """
-        return self._answer(self._encode(X))
-
-    def transform(self, X) -> np.ndarray:
-        """Return the Gower distance of each row to each medoid, (n_samples, n_clusters_)."""
-        return self._to_medoids(self._encode(X))
-
-    def explain(self, X) -> Explanation:
-        """Say which columns make each row lie nearer to its own medoid than to the others.
-
-        Column j contributes `mean_{k != a} d_j(x, m_k) - d_j(x, m_a)`, in units of Gower distance,
-        where a is the cluster of the row and d_j the share of the column in the distance. The
-        contributions of a row add up, exactly, to its mean distance to the other medoids minus that
-        to its own. It is negative for a row that other rows than the medoid hold in its cluster.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        Explanation
-            Of kind "contribution"; all zeros where there is one cluster. Clusters are explained by
-            `contributions_`, the whole by their mean over the rows learned from.
-        """
-        rows = self._encode(X)
-        sample = self._contributions(rows, self._answer(rows))
-        sizes = np.bincount(self._own_labels, minlength=self.n_clusters_)
-        overall = sizes @ self.contributions_ / sizes.sum()
-        return Explanation(sample, self.contributions_, overall, self._space.names, "contribution")
-
-    def _resume(self, weights) -> None:
-        columns = [column | {"levels": tuple(column["levels"])} for column in self.columns_]
-        self._space = GowerSpace(tuple(GowerColumn(**column) for column in columns))
-
-    @property
-    def medoids_(self) -> pd.DataFrame:
-        """Medoids as rows of the table, (n_clusters_, n_features)."""
-        return self._space.decode(self._medoid_rows).set_axis(self.medoid_indices_)
 
     # Input
 
@@ -342,7 +273,9 @@ class GowerClustering(
 
     def _partition(self, distances, random) -> np.ndarray:
         """Return the clusters of the rows learned from, numbered as they come."""
-        self.linkage_ = None
+        self.linkage_, self.splits_ = None, []
+        if self.n_clusters == 1:
+            return np.zeros(len(distances), dtype=int)
         is_auto = self.n_clusters == "auto"
         bounds = (self.min_silhouette, self.max_share) if is_auto else (-1, 1)
         with tqdm(unit="split", disable=not self.verbose) as bar:
@@ -359,7 +292,7 @@ class GowerClustering(
         """Return the best split of some rows, None where they are all equal."""
         candidates = [self.n_clusters]
         if self.n_clusters == "auto":
-            n_distinct = len(np.unique(_keys(self.rows_[members])))
+            n_distinct = len(np.unique(row_keys(self.rows_[members])))
             candidates = range(2, min(self.k_max, n_distinct) + 1)
         if not candidates:
             return None
@@ -392,7 +325,7 @@ class GowerClustering(
 
     def _describe(self, distances, labels) -> None:
         """Set the fitted attributes from the clusters of the rows learned from."""
-        first = self.splits_[0]["silhouettes"]
+        first = self.splits_[0]["silhouettes"] if self.splits_ else {1: np.nan}
         self.candidates_ = np.array([int(k) for k in first])
         self.silhouettes_ = np.array(list(first.values()))
         self.n_clusters_ = int(labels.max()) + 1
@@ -409,6 +342,8 @@ class GowerClustering(
     def _judge(self) -> str:
         if self.n_clusters_ > 1:
             return f"{self.n_clusters_} clusters, mean silhouette {self.silhouette_:.2f}"
+        if not self.splits_:
+            return "1 cluster, as asked for"
         best = int(self.silhouettes_.argmax())
         if not self.splits_[0]["accepted"]:
             return (
@@ -421,62 +356,6 @@ class GowerClustering(
             f"min_share={self.min_share:g} of them"
         )
 
-    # Answers
-
-    @property
-    def _own_labels(self) -> np.ndarray:
-        return self.labels_[self.sample_indices_]
-
-    @property
-    def _medoid_rows(self) -> np.ndarray:
-        return self.rows_[np.searchsorted(self.sample_indices_, self.medoid_indices_)]
-
-    def _answer(self, rows) -> np.ndarray:
-        """Return the cluster of encoded rows: as learned if they were, else by `assign`."""
-        keys, first = np.unique(_keys(self.rows_), return_index=True)
-        asked = _keys(rows)
-        place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-        labels = self._own_labels[first[place]]
-        is_new = keys[place] != asked
-        if is_new.any():
-            labels[is_new] = self._assign(rows[is_new])
-        return labels
-
-    def _assign(self, rows) -> np.ndarray:
-        if self.assign == "medoid":
-            return self._to_medoids(rows).round(TIE).argmin(axis=1)
-        options = {"device": self.device, "dtype": np.float64, "max_gib": np.inf}
-        step = max(1, 2**24 // len(self.rows_))
-        nearest = np.empty(len(rows), dtype=int)
-        for start in range(0, len(rows), step):
-            some = slice(start, start + step)
-            distances = self._space.pairwise(rows[some], self.rows_, **options)
-            nearest[some] = distances.round(TIE).argmin(axis=1)
-        return self._own_labels[nearest]
-
-    def _to_medoids(self, rows) -> np.ndarray:
-        """Sum over columns, so that a row is answered the same alone and among others."""
-        parts = [part.sum(axis=2) for part in self._parts(rows)]
-        return np.concatenate([np.empty((0, self.n_clusters_)), *parts])
-
-    def _contributions(self, rows, labels) -> np.ndarray:
-        """Return what each column adds to the margin of each row, (n_rows, n_features)."""
-        if self.n_clusters_ == 1:
-            return np.zeros(rows.shape)
-        values, start = np.empty(rows.shape), 0
-        for part in self._parts(rows):
-            own_label = labels[start : start + len(part)]
-            own = part[np.arange(len(part)), own_label]
-            others = (part.sum(axis=1) - own) / (self.n_clusters_ - 1)
-            values[start : start + len(part)] = others - own
-            start += len(part)
-        return values
-
-    def _parts(self, rows):
-        """Yield the distances to the medoids by column, (some rows, n_clusters_, n_features)."""
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            yield self._space.by_column(rows[start : start + ROWS_AT_ONCE], self._medoid_rows)
-
     @property
     def _n_features_out(self) -> int:
         return self.n_clusters_
@@ -488,17 +367,12 @@ class GowerClustering(
         return tags
 
 
-def _keys(rows) -> np.ndarray:
-    """Return a hash of each encoded row, uint64 of shape (n_rows,); equal rows, equal hashes."""
-    return pd.util.hash_pandas_object(pd.DataFrame(rows + 0.0), index=False).to_numpy()
-
-
 def _alike(labels, rows) -> np.ndarray:
     """Give equal rows the cluster of the first of them.
 
     With missing values a row may lie at 0 from rows that lie apart, and so may its twins.
     """
-    _, first, inverse = np.unique(_keys(rows), return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(row_keys(rows), return_index=True, return_inverse=True)
     return labels[first[inverse]]
 
 

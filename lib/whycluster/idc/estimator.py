@@ -41,20 +41,29 @@ Deviations from the paper
    final hard clusters compare like with like; the restart with the lowest is kept.
 """
 
-from numbers import Integral, Real
+from typing import Annotated
 
 import numpy as np
 import torch
 from sklearn.base import ClusterMixin
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from whycluster.contract import validation
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.mixins import Differentiable, Float32Transformer
+from whycluster.contract.settings import (
+    Checked,
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Widths,
+    at_least,
+    between,
+    setting,
+)
 from whycluster.idc.network import Network, open_gates
-from whycluster.idc.phases import Stages
-from whycluster.training.device import resolve_device
-from whycluster.training.loop import History
+from whycluster.idc.phases import IDCPhases
+from whycluster.training.phases import Phase
 from whycluster.training.stack import StackedEstimator, evaluate
 from whycluster.training.streams import Streams
 
@@ -63,66 +72,6 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
     """Interpretable deep clustering: clusters, the gates of every row, the gates of every cluster.
 
     Expects features of comparable scale: standardise them first.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-    gated : bool, default=True
-        False: the paper's variant without local gates; every gate is 1.
-    hidden_layers : sequence of int, default=(512, 512, 2048)
-        Widths of the encoder, mirrored in the decoder (App. B).
-    n_latent : int or None, default=None
-        Width of the embedding. None: n_clusters (App. B), at least 2.
-    gate_units, head_units : int, default=784, 2048
-        Hidden width of the gating network; of the clustering head and the auxiliary classifier.
-    warmup_epochs : int, default=10
-        Epochs of the autoencoder with all gates open.
-    pretrain_epochs : int, default=300
-        Epochs of the first stage, warm-up included (Table 7).
-    max_epochs : int, default=600
-        Epochs of the clustering head (Table 7).
-    global_epochs : int, default=100
-        Epochs of the global gates.
-    batch_size : int, default=256
-        Rows per step; all rows when there are fewer (small-sample mode).
-    learning_rate, head_learning_rate, global_learning_rate : float, default=1e-3, 1e-2, 1e-2
-        Adam, for the autoencoder with its gating network; the head; the global gates.
-    gate_noise : float, default=0.5
-        σ of Eq. (1). The released code draws with 0.25.
-    penalty_noise : float or None, default=None
-        σ of Eq. (3). None: `gate_noise`. The released code uses 1.
-    gate_weight : float, default=1.0
-        λ of Eq. (2), for the mean over features.
-    gate_coding_weight : float, default=0.01
-        Weight of Eq. (4).
-    gate_eps, cluster_eps : float, default=1.0, 0.1
-        Squared coding errors of Eqs. (7) and (8).
-    n_projections : int or None, default=None
-        Random directions onto which gates are projected before Eq. (4) when features are more.
-    mask_fraction : float in [0, 1), default=0.9
-        Share of features that input denoising hides (App. G).
-    latent_noise : float, default=0.01
-        Standard deviation of the factor of latent denoising (App. G).
-    reconstruction_order : {1, 2}, default=2
-        1: absolute error, as printed; 2: squared error, as in the released code.
-    temperature : float, default=1
-        τ of Eq. (5). The released code keeps 100, where heads end in worse optima (notebook 13).
-    head_offset : float, default=1
-        What is appended to the embedding for the head, see deviation 4. 0: nothing, as published.
-    global_weight : float, default=0.1
-        λ of the global gates.
-    weight_std : float or None, default=None
-        Standard deviation of the initial weights. None: torch's default. Released code: 0.001.
-    n_init : int, default=5
-        Restarts of the clustering head; the one with the lowest coding loss is kept.
-    random_state : int, RandomState or None, default=None
-    device : str, default="auto"
-    precision : {"highest", "high", "medium"}, default="highest"
-        Float32 matrix products, see `torch.set_float32_matmul_precision`.
-    checkpoint : path or None, default=None
-        Folder for finished phases: a fit that was cut off resumes after the last of them.
-    verbose : int, default=0
-        1: a progress bar.
 
     Attributes
     ----------
@@ -163,111 +112,73 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
     ((90, 4), (3, 4))
     """
 
-    # n_clusters is checked against the data
-    _parameter_constraints = {  # noqa: RUF012
-        "gated": ["boolean"],
-        "hidden_layers": ["array-like"],
-        "n_latent": [Interval(Integral, 1, None, closed="left"), None],
-        "gate_units": [Interval(Integral, 1, None, closed="left")],
-        "head_units": [Interval(Integral, 1, None, closed="left")],
-        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
-        "pretrain_epochs": [Interval(Integral, 0, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "global_epochs": [Interval(Integral, 0, None, closed="left")],
-        "batch_size": [Interval(Integral, 3, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "global_learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "gate_noise": [Interval(Real, 0, None, closed="neither")],
-        "penalty_noise": [Interval(Real, 0, None, closed="neither"), None],
-        "gate_weight": [Interval(Real, 0, None, closed="left")],
-        "gate_coding_weight": [Interval(Real, 0, None, closed="left")],
-        "gate_eps": [Interval(Real, 0, None, closed="neither")],
-        "cluster_eps": [Interval(Real, 0, None, closed="neither")],
-        "n_projections": [Interval(Integral, 1, None, closed="left"), None],
-        "mask_fraction": [Interval(Real, 0, 1, closed="left")],
-        "latent_noise": [Interval(Real, 0, None, closed="left")],
-        "reconstruction_order": [Interval(Integral, 1, 2, closed="both")],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "head_offset": [Interval(Real, 0, None, closed="left")],
-        "global_weight": [Interval(Real, 0, None, closed="left")],
-        "weight_std": [Interval(Real, 0, None, closed="neither"), None],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"highest", "high", "medium"})],
-    }
-
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        gated=True,
-        hidden_layers=(512, 512, 2048),
-        n_latent=None,
-        gate_units=784,
-        head_units=2048,
-        warmup_epochs=10,
-        pretrain_epochs=300,
-        max_epochs=600,
-        global_epochs=100,
-        batch_size=256,
-        learning_rate=1e-3,
-        head_learning_rate=1e-2,
-        global_learning_rate=1e-2,
-        gate_noise=0.5,
-        penalty_noise=None,
-        gate_weight=1.0,
-        gate_coding_weight=0.01,
-        gate_eps=1.0,
-        cluster_eps=0.1,
-        n_projections=None,
-        mask_fraction=0.9,
-        latent_noise=0.01,
-        reconstruction_order=2,
-        temperature=1.0,
-        head_offset=1.0,
-        global_weight=0.1,
-        weight_std=None,
-        n_init=5,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.gated = gated
-        self.hidden_layers = hidden_layers
-        self.n_latent = n_latent
-        self.gate_units = gate_units
-        self.head_units = head_units
-        self.warmup_epochs = warmup_epochs
-        self.pretrain_epochs = pretrain_epochs
-        self.max_epochs = max_epochs
-        self.global_epochs = global_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.head_learning_rate = head_learning_rate
-        self.global_learning_rate = global_learning_rate
-        self.gate_noise = gate_noise
-        self.penalty_noise = penalty_noise
-        self.gate_weight = gate_weight
-        self.gate_coding_weight = gate_coding_weight
-        self.gate_eps = gate_eps
-        self.cluster_eps = cluster_eps
-        self.n_projections = n_projections
-        self.mask_fraction = mask_fraction
-        self.latent_noise = latent_noise
-        self.reconstruction_order = reconstruction_order
-        self.temperature = temperature
-        self.head_offset = head_offset
-        self.global_weight = global_weight
-        self.weight_std = weight_std
-        self.n_init = n_init
-        self.random_state = random_state
-        self.device = device
-        self.precision = precision
-        self.checkpoint = checkpoint
-        self.verbose = verbose
+    n_clusters: Checked = setting(8, positional=True)
+    n_init: Count = setting(
+        5, "Restarts of the clustering head; the one with the lowest coding loss is kept."
+    )
+    # Autoencoder
+    hidden_layers: Widths = setting(
+        (512, 512, 2048), "Widths of the encoder, mirrored in the decoder (App. B)."
+    )
+    n_latent: Count | None = setting(
+        None, "Width of the embedding. None: n_clusters (App. B), at least 2."
+    )
+    warmup_epochs: CountOrZero = setting(10, "Epochs of the autoencoder with all gates open.")
+    pretrain_epochs: CountOrZero = setting(
+        300, "Epochs of the first stage, warm-up included (Table 7)."
+    )
+    batch_size: Annotated[int, at_least(3)] = setting(
+        256, "Rows per step; all rows when there are fewer (small-sample mode)."
+    )
+    learning_rate: Positive = setting(1e-3, "Adam, for the autoencoder with its gating network.")
+    mask_fraction: Annotated[float, between(0, 1, "left")] = setting(
+        0.9, "Share of features that input denoising hides (App. G)."
+    )
+    latent_noise: NotNegative = setting(
+        0.01, "Standard deviation of the factor of latent denoising (App. G)."
+    )
+    # Local gates
+    gated: bool = setting(True, "False: the paper's variant without local gates; every gate is 1.")
+    gate_units: Count = setting(784, "Hidden width of the gating network.")
+    gate_noise: Positive = setting(0.5, "σ of Eq. (1). The released code draws with 0.25.")
+    gate_weight: NotNegative = setting(1.0, "λ of Eq. (2), for the mean over features.")
+    gate_coding_weight: NotNegative = setting(0.01, "Weight of Eq. (4).")
+    gate_eps: Positive = setting(1.0, "Squared coding error of Eq. (7).")
+    n_projections: Count | None = setting(
+        None,
+        "Random directions onto which gates are projected before Eq. (4) when features are more.",
+    )
+    # Head
+    head_units: Count = setting(
+        2048, "Hidden width of the clustering head and of the auxiliary classifier."
+    )
+    max_epochs: Count = setting(600, "Epochs of the clustering head (Table 7).")
+    head_learning_rate: Positive = setting(1e-2, "Adam, for the head.")
+    cluster_eps: Positive = setting(0.1, "Squared coding error of Eq. (8).")
+    temperature: Positive = setting(
+        1.0,
+        "τ of Eq. (5). The released code keeps 100, where heads end in worse optima (notebook 13).",
+    )
+    head_offset: NotNegative = setting(
+        1.0,
+        """What is appended to the embedding for the head, see deviation 4. 0: nothing, as
+        published.""",
+    )
+    # Global gates
+    global_epochs: CountOrZero = setting(100, "Epochs of the global gates.")
+    global_learning_rate: Positive = setting(1e-2, "Adam, for the global gates.")
+    global_weight: NotNegative = setting(0.1, "λ of the global gates.")
+    # What reproduces the released code
+    penalty_noise: Positive | None = setting(
+        None, "σ of Eq. (3). None: `gate_noise`. The released code uses 1."
+    )
+    reconstruction_order: Annotated[int, between(1, 2)] = setting(
+        2, "1: absolute error, as printed; 2: squared error, as in the released code."
+    )
+    weight_std: Positive | None = setting(
+        None,
+        "Standard deviation of the initial weights. None: torch's default. Released code: 0.001.",
+    )
 
     def fit(self, X, y=None):
         """Find clusters and gates.
@@ -290,6 +201,17 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
         self._fit_stack(X, [self])
         return self
 
+    def _phases(self, network: Network, data: np.ndarray, streams: Streams) -> list[Phase]:
+        """Return the two stages, local gates and clusters, then the global gates."""
+        run = IDCPhases(self, network, torch.as_tensor(data, device=streams.device), streams)
+        first, n_gated = network.autoencoder, self.pretrain_epochs - self.warmup_epochs
+        return [
+            Phase("warm-up", self.warmup_epochs, run.warm_up, first),
+            Phase("gates", n_gated, run.select_features, first),
+            Phase("head", self.n_init * self.max_epochs, run.compress_clusters),
+            Phase("global gates", self.global_epochs, run.explain_clusters),
+        ]
+
     def predict(self, X) -> np.ndarray:
         """Return the cluster of each row, int of shape (n_samples,)."""
         return self._evaluate(X)["logits"].argmax(axis=1)
@@ -308,7 +230,8 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
 
         A row is explained by its local gates times the global gates of its cluster, the input
         ``z ⊙ z_G`` of the paper's auxiliary classifier: features that the row needs *and* that
-        tell its cluster from the others. A cluster is explained by its global gates.
+        tell its cluster from the others. A cluster is explained by its global gates. Where there
+        is one cluster, nothing tells it from others: all is zero.
 
         Parameters
         ----------
@@ -320,9 +243,10 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
             Of kind "gate".
         """
         evaluation = self._evaluate(X)
-        gates = evaluation["z"] * self.global_gates_[evaluation["logits"].argmax(axis=1)]
+        cluster = self.global_gates_ if self.n_clusters > 1 else 0 * self.global_gates_
+        gates = evaluation["z"] * cluster[evaluation["logits"].argmax(axis=1)]
         names = getattr(self, "feature_names_in_", None)
-        return Explanation(gates, self.global_gates_, gates.mean(axis=0), names, "gate")
+        return Explanation(gates, cluster, gates.mean(axis=0), names, "gate")
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -332,22 +256,6 @@ class IDC(Float32Transformer, ClusterMixin, Differentiable, StackedEstimator):
                 f"warmup_epochs={self.warmup_epochs} exceeds pretrain_epochs="
                 f"{self.pretrain_epochs}, which include them; pass at most that"
             )
-
-    def _train(self, data: np.ndarray, seeds: list[int]) -> tuple["Network", History]:
-        """Run the two stages, local gates and clusters, then the global gates."""
-        device = resolve_device(self.device)
-        streams = Streams(seeds, device)
-        network = self._build(streams).to(device)
-        stages = Stages(self, network, torch.as_tensor(data, device=device), streams)
-        phases = (
-            ("warm-up", self.warmup_epochs, stages.warm_up),
-            ("gates", self.pretrain_epochs - self.warmup_epochs, stages.select_features),
-            ("head", self.n_init * self.max_epochs, stages.compress_clusters),
-            ("global gates", self.global_epochs, stages.explain_clusters),
-        )
-        keep = self._checkpoint(data, seeds)
-        history = self._run_phases(phases, network, streams, keep)
-        return network.cpu().eval(), history
 
     def _build(self, streams: Streams) -> "Network":
         return Network(

@@ -31,10 +31,17 @@ class Network(nn.Module):
         self.head_widths = (n_latent + 1, head_units, n_clusters)
         self.weight_std = weight_std
         self.head_offset = head_offset
-        self.head = self.new_head(streams)
-        self.classifier = StackedMLP((n_features, head_units, n_clusters), *build)
-        self.global_logits = nn.Parameter(0.01 * streams.normal(n_clusters, n_features))
+        late = streams.fork()  # so that the first stage does not depend on what comes after it
+        self.head = self.new_head(late)
+        self.classifier = StackedMLP((n_features, head_units, n_clusters), late, weight_std)
+        self.global_logits = nn.Parameter(0.01 * late.normal(n_clusters, n_features))
         self.register_buffer("radius", torch.ones(len(streams), 1, 1))
+
+    @property
+    def autoencoder(self) -> nn.ModuleDict:
+        """What the first stage trains: the gating network, if there is one, encoder and decoder."""
+        parts = {"gating": self.gating, "encoder": self.encoder, "decoder": self.decoder}
+        return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
     def new_head(self, streams: Streams) -> StackedMLP:
         """Return an untrained head."""

@@ -5,39 +5,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from whycluster.idc.network import Network, open_gates
+from whycluster.idc.network import open_gates
 from whycluster.training import losses
 from whycluster.training.layers import set_statistics, take
-from whycluster.training.loop import History, cosine, train
+from whycluster.training.loop import History, cosine
+from whycluster.training.phases import Phases, adam
 from whycluster.training.stack import ROWS_AT_ONCE
-from whycluster.training.streams import Streams
 
 
-class Stages:
+class IDCPhases(Phases):
     """The phases of training on one data set; each returns its history."""
 
-    def __init__(self, settings, network: Network, data: Tensor, streams: Streams):
-        self.settings = settings
-        self.network = network
-        self.data = data
-        self.streams = streams
-
-    def warm_up(self, tick) -> History:
+    def warm_up(self, n_epochs: int, tick) -> History:
         """Reconstruct with all gates open (Sec. 4.2, App. G)."""
-        return self._autoencode(self._step_open, self.settings.warmup_epochs, tick)
+        return self._autoencode(self._step_open, n_epochs, tick)
 
-    def select_features(self, tick) -> History:
+    def select_features(self, n_epochs: int, tick) -> History:
         """Minimise Eq. (2) with Eqs. (3) and (4), then set the batch statistics (deviation 3)."""
         step = self._step_gated if self.settings.gated else self._step_open
-        n_epochs = self.settings.pretrain_epochs - self.settings.warmup_epochs
         history = self._autoencode(step, n_epochs, tick, cosine(1e-3))
         self._set_statistics()
         return history
 
-    def compress_clusters(self, tick) -> History:
+    def compress_clusters(self, n_epochs: int, tick) -> History:
         """Train heads on the fixed embedding by Eq. (8); keep the best of `n_init` per model."""
-        h = self.network.direct(self._embed())
-        runs = [self._train_head(h, tick) for _ in range(self.settings.n_init)]
+        n_init, h = self.settings.n_init, self._embed()
+        self.network.radius = h.square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
+        h = self.network.direct(h)
+        runs = [self._train_head(h, n_epochs // n_init, tick) for _ in range(n_init)]
         loss = torch.stack([run["loss"] for run in runs])  # (n_init, n_models)
         best = loss.argmin(dim=0).tolist()
         chosen = [take(runs[b]["weights"], i) for i, b in enumerate(best)]
@@ -48,7 +43,7 @@ class Stages:
             "restart labels": torch.stack([run["labels"] for run in runs]).mT.cpu().numpy(),
         }
 
-    def _train_head(self, h: Tensor, tick) -> dict:
+    def _train_head(self, h: Tensor, n_epochs: int, tick) -> dict:
         """Train one new head per model; return its weights, history, hard clusters and loss."""
         s = self.settings
         head = self.network.new_head(self.streams)
@@ -60,14 +55,14 @@ class Stages:
             membership = torch.softmax(noisy / s.temperature, dim=-1)  # Eq. (5)
             return {"coding": losses.cluster_coding_loss(batch, membership, s.cluster_eps)}
 
-        optimizer = torch.optim.Adam(head.parameters(), lr=s.head_learning_rate, fused=True)
-        history = self._train(step, optimizer, s.max_epochs, tick, cosine(1e-4))
+        optimizer = adam(head, lr=s.head_learning_rate)
+        history = self.train(head, step, optimizer, n_epochs, tick, schedule=cosine(1e-4))
         labels = assign(head.eval(), h)
         membership = F.one_hot(labels, s.n_clusters).float()
         loss = losses.cluster_coding_loss(h, membership, s.cluster_eps)
         return history | {"weights": head.state_dict(), "labels": labels, "loss": loss}
 
-    def explain_clusters(self, tick) -> History:
+    def explain_clusters(self, n_epochs: int, tick) -> History:
         """Train the global gates against the clusters that the head found (Sec. 4.3)."""
         s = self.settings
         labels = assign(self.network.head.eval(), self.network.direct(self._embed()))
@@ -83,14 +78,10 @@ class Stages:
             return {"cross-entropy": cross_entropy, "open gates": s.global_weight * penalty}
 
         network = self.network
-        optimizer = torch.optim.Adam(
-            [
-                {"params": network.classifier.parameters(), "lr": s.learning_rate},
-                {"params": [network.global_logits], "lr": s.global_learning_rate},
-            ],
-            fused=True,
+        optimizer = adam(
+            (network.classifier, s.learning_rate), (network.global_logits, s.global_learning_rate)
         )
-        return self._train(step, optimizer, s.global_epochs, tick)
+        return self.train(network.classifier, step, optimizer, n_epochs, tick)
 
     def _score_through_gates(self, x: Tensor, mu: Tensor) -> Tensor:
         """Score cluster k from the rows seen through global gates k (deviation 5)."""
@@ -141,35 +132,20 @@ class Stages:
         return z @ self._directions
 
     def _autoencode(self, step, n_epochs: int, tick, schedule=None) -> History:
-        network = self.network
-        parts = [network.encoder, network.decoder, network.gating or nn.Module()]
-        parameters = [p for part in parts for p in part.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=self.settings.learning_rate, fused=True)
-        return self._train(step, optimizer, n_epochs, tick, schedule)
-
-    def _train(self, step, optimizer, n_epochs: int, tick, schedule=None) -> History:
-        self.network.train()
-        n_samples, batch_size = len(self.data), self.settings.batch_size
-        epochs = (self.streams.batches(n_samples, batch_size) for _ in range(n_epochs))
-        return train(step, optimizer, epochs, n_epochs, schedule=schedule, on_epoch=tick)
+        module = self.network.autoencoder
+        optimizer = adam(module, lr=self.settings.learning_rate)
+        return self.train(module, step, optimizer, n_epochs, tick, schedule=schedule)
 
     @torch.no_grad()
     def _set_statistics(self) -> None:
-        """Set batch statistics and typical length of h from the noiseless gated rows."""
-        batches = self.streams.batches(len(self.data), self.settings.batch_size)
-        set_statistics(self.network.encoder, (self._gate(self.data[rows]) for rows in batches))
-        self.network.radius = self._embed().square().sum(dim=2).mean(dim=1).sqrt()[:, None, None]
+        """Set batch statistics from the noiseless gated rows."""
+        batches = (self._gate(self.data[rows]) for rows in self.rows())
+        set_statistics(self.network.encoder, batches)
 
-    @torch.no_grad()
     def _embed(self) -> Tensor:
         """Embed all rows without noise: (n_models, n_samples, n_latent)."""
-        self.network.encoder.eval()
-        n_models = len(self.streams)
-        parts = [
-            self.network.encoder(self._gate(x.expand(n_models, -1, -1)))
-            for x in self.data.split(ROWS_AT_ONCE)
-        ]
-        return torch.cat(parts, dim=1)
+        encoder = self.network.encoder.eval()
+        return self.over_rows(lambda x: encoder(self._gate(x)), ROWS_AT_ONCE)
 
     def _gate(self, x: Tensor) -> Tensor:
         return x * open_gates(self.network.gate_means(x))

@@ -59,30 +59,33 @@ Deviations from the paper and its code
    here 0.88 to 0.98. Small tables want many epochs, a lower learning rate or less dropout.
 """
 
-from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_consistent_length, check_is_fitted
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from whycluster.contract import validation
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.mixins import Differentiable
-from whycluster.imn import augmentation as augmentations
-from whycluster.imn import network, phases
+from whycluster.contract.settings import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Share,
+    at_least,
+    between,
+    setting,
+)
+from whycluster.imn.heads import Classes, Numbers
 from whycluster.imn.network import Contributing, Direct, Ensemble, Mesomorphic
-from whycluster.imn.phases import Task, Training
-from whycluster.training import losses
-from whycluster.training.device import resolve_device
-from whycluster.training.loop import History
+from whycluster.imn.phases import IMNPhases, Task
+from whycluster.training.phases import Phase
 from whycluster.training.stack import StackedEstimator, evaluate
 from whycluster.training.streams import Streams
 
@@ -103,28 +106,45 @@ class Contributions(NamedTuple):
     intercept: np.ndarray
 
 
-class _ResidualNet(Differentiable, StackedEstimator):
-    """What IMN and TabResNet share: settings, rows, training. Subclasses say what is answered."""
+ClassWeight = Literal["balanced"] | dict | None
+CLASS_WEIGHT = """As in scikit-learn; "balanced" weighs classes by the inverse of their number of
+rows, as the per-cluster study does."""
 
-    _parameter_constraints = {  # noqa: RUF012
-        "hidden_units": [Interval(Integral, 1, None, closed="left")],
-        "n_blocks": [Interval(Integral, 0, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
-        "n_cycles": [Interval(Integral, 1, None, closed="left")],
-        "cycle_multiplier": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "augmentation": [Interval(Real, 0, 1, closed="both")],
-        "precision": [StrOptions({"highest", "high", "medium"})],
-    }
-    _sources = tuple(part.__file__ for part in (augmentations, network, phases))
-    _is_mesomorphic = False
+
+class ResidualNet(Differentiable, StackedEstimator):
+    """What IMN and TabResNet share: settings, rows, training.
+
+    A subclass says which network answers, and its head what a target is.
+
+    Attributes
+    ----------
+    history_ : dict of str to ndarray of shape (max_epochs,)
+        "training/loss": mean of each loss per epoch.
+    fit_seconds_ : float
+        Time that training took, for all models of the stack together.
+    """
+
+    # Network
+    hidden_units: Count = setting(128, "Width of the residual network.")
+    n_blocks: CountOrZero = setting(2, "Residual blocks of two layers.")
+    dropout: Annotated[float, between(0, 1, "left")] = setting(0.25, "In steps of 1/256.")
+    # Training
+    max_epochs: Count = setting(500, "Warm-up included.")
+    warmup_epochs: CountOrZero = setting(5, "Over which the learning rate rises from 0.")
+    n_cycles: Count = setting(
+        3, "Cosine cycles of the learning rate; a snapshot is kept at the end of each."
+    )
+    cycle_multiplier: Count = setting(2, "Length of a cycle in lengths of the one before.")
+    batch_size: Annotated[int, at_least(2)] = setting(64)
+    learning_rate: Positive = setting(0.01, "Adam.")
+    weight_decay: NotNegative = setting(0.01, "Adam.")
+    augmentation: Share = setting(
+        0.0,
+        "Probability with which a batch is changed, see `whycluster.imn.augmentation`.",
+    )
+    _network = Direct
+    _centers = True  # whether features are measured from their mean
     _decided_by = "output"
-    _is_centered = True
-    _starts_at_zero = False
 
     def fit(self, X, y):
         """Learn to predict `y`.
@@ -148,7 +168,10 @@ class _ResidualNet(Differentiable, StackedEstimator):
         self._fit_stack(X, [self], y=y)
         return self
 
-    # Training, for a stack of models
+    def _phases(self, network: Ensemble, data: Task, streams: Streams) -> list[Phase]:
+        """Return the one phase: warm-up and cosine cycles, with a snapshot at the end of each."""
+        run = IMNPhases(self, network, data, streams)
+        return [Phase("training", self.max_epochs, run.learn)]
 
     def _fit_stack(self, X, models, y=None, rows=None) -> None:
         """Train `models` on their own `rows`: index arrays, one for each; None: all rows."""
@@ -174,36 +197,24 @@ class _ResidualNet(Differentiable, StackedEstimator):
             raise ValueError(f"{name} requires y to be passed, but the target y is None")
         X_ = validation.check_rows(self, X)
         check_consistent_length(X, y)
-        return Task(X_, self._encode_target(column_or_1d(y, warn=True), rows), rows)
+        y = column_or_1d(y, warn=True)
+        self._learn_head(y)
+        return Task(X_, self._head.encode(y, rows), rows)
 
-    def _train(self, data: Task, seeds: list[int]) -> tuple[Ensemble, History]:
-        """Train one model per seed, as one phase."""
-        device = resolve_device(self.device)
-        streams = Streams(seeds, device)
-        network = self._build(streams).to(device)
-        run = Training(self, network, data, streams).run
-        content = np.concatenate([np.ravel(part) for part in (data.X, data.target, *data.rows)])
-        keep = self._checkpoint(content, seeds)
-        rows = [("training", self.max_epochs, run)]
-        history = self._run_phases(rows, network, streams, keep)
-        return network.cpu().eval(), history
+    def _learn_head(self, y) -> None:
+        """Set what the head needs to know of the target."""
 
     def _build(self, streams: Streams) -> Ensemble:
-        sizes = (self.n_features_in_, self._n_outputs, self.hidden_units, self.n_blocks)
-        kind = Mesomorphic if self._is_mesomorphic else Direct
-        network = kind(*sizes, self.dropout, streams)
-        if self._starts_at_zero:
-            nn.init.zeros_(network.exit.weight)
-            nn.init.zeros_(network.exit.bias)
-        return Ensemble(network, self.n_cycles)
+        sizes = (self.n_features_in_, self._head.n_outputs, self.hidden_units, self.n_blocks)
+        return Ensemble(self._network(*sizes, self.dropout, streams), self.n_cycles)
 
     def _describe(self, data: Task) -> None:
         """Nothing to add: what describes the result was learnt from y."""
 
     def _explanation(self, X, values: np.ndarray, kind: str) -> Explanation:
         """Explain rows by the values (n_samples, n_outputs, n_features) of their own class."""
-        values = self._by_class(values)
-        sample = values[np.arange(len(values)), self._own_class(X)]
+        values = self._head.by_class(values)
+        sample = values[np.arange(len(values)), self._head.own_class(self._output(X))]
         names = getattr(self, "feature_names_in_", None)
         cluster, overall = np.abs(values).mean(axis=0), np.abs(sample).mean(axis=0)
         return Explanation(sample, cluster, overall, names, kind)
@@ -213,10 +224,20 @@ class _ResidualNet(Differentiable, StackedEstimator):
         return self._evaluate(X)["output"]
 
 
-class _Explained:
-    """What the linear models of the rows tell; for estimators whose network is mesomorphic."""
+class Explained(ResidualNet):
+    """IMN: the network writes a linear model for each row, which explains the answer."""
 
-    _is_mesomorphic = True
+    weight_penalty: NotNegative = setting(0.1, "λ, the weight of the mean absolute weight (L1).")
+    center: bool = setting(
+        True,
+        """Measure features from their mean over the rows learned from. False: from 0, as
+        published; the same where features have mean 0 in these rows.""",
+    )
+    _network = Mesomorphic
+
+    @property
+    def _centers(self) -> bool:
+        return self.center
 
     def contributions(self, X) -> Contributions:
         """Return what each feature adds to each output of each row.
@@ -254,13 +275,9 @@ class _Explained:
         """
         return self._explanation(X, self.contributions(X).values, "contribution")
 
-    @property
-    def _is_centered(self) -> bool:
-        return self.center
 
-
-class _Attributed:
-    """An explanation after the fact, for estimators whose network is not mesomorphic."""
+class Attributed(ResidualNet):
+    """TabResNet: the network answers itself, and is explained after the fact."""
 
     def explain(self, X, n_steps: int = 50) -> Explanation:
         """Attribute the answer to features by integrated gradients.
@@ -285,149 +302,52 @@ class _Attributed:
         attribute = IntegratedGradients(self.decision_module()).attribute
         start, options = self.network_.center[0], {"n_steps": n_steps, "internal_batch_size": 4096}
         columns = [
-            attribute(rows, start, target=j, **options).numpy() for j in range(self._n_outputs)
+            attribute(rows, start, target=j, **options).numpy() for j in range(self._head.n_outputs)
         ]
         return self._explanation(X, np.stack(columns, axis=1), "attribution")
 
 
-class _Classifier(ClassifierMixin):
-    """Classes: logits, cross-entropy, weights."""
+class _Classifying(ClassifierMixin):
+    """Classes: how logits become answers."""
+
+    @property
+    def _head(self) -> Classes:
+        return Classes(self.classes_, self.class_weight)
+
+    def _learn_head(self, y) -> None:
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
 
     def predict(self, X) -> np.ndarray:
         """Return the class of each row, shape (n_samples,)."""
-        own = self._own_class(X)
-        return self.classes_[own]
+        output = self._output(X)
+        return self.classes_[self._head.own_class(output)]
 
     def predict_proba(self, X) -> np.ndarray:
         """Return the probability of each class, shape (n_samples, n_classes)."""
-        logits = torch.from_numpy(self._output(X))
-        logits = F.pad(logits, (1, 0)) if self._n_outputs == 1 else logits
-        return torch.softmax(logits, dim=1).numpy()
+        output = self._output(X)
+        return self._head.probabilities(output)
 
     def decision_function(self, X) -> np.ndarray:
         """Return logits: (n_samples,) of the second of two classes, else (n_samples, n_classes)."""
         output = self._output(X)
-        return output if self._n_outputs > 1 else output[:, 0]
-
-    @property
-    def _n_outputs(self) -> int:
-        return 1 if len(self.classes_) == 2 else len(self.classes_)
-
-    def _encode_target(self, y, rows) -> np.ndarray:
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        for own in rows:
-            present = np.unique(codes[own])
-            if len(present) < 2:
-                name = self.classes_.tolist()[present[0]]
-                raise ValueError(
-                    f"y has one class, {name!r}, in the {len(own)} rows to learn from; "
-                    "a classifier needs two classes or more"
-                )
-        return np.eye(len(self.classes_), dtype=np.float32)[codes]
-
-    def _own_class(self, X) -> np.ndarray:
-        output = self._output(X)
-        return (output[:, 0] > 0).astype(int) if self._n_outputs == 1 else output.argmax(axis=1)
-
-    def _by_class(self, values: np.ndarray) -> np.ndarray:
-        """Return (n_samples, n_classes, ...); of two classes the first is minus the second."""
-        return np.concatenate([-values, values], axis=1) if self._n_outputs == 1 else values
-
-    def _scale_of(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return offset and scale of the outputs: logits are as they are."""
-        return np.zeros(1), np.ones(1)
-
-    def _weights_of(self, target: np.ndarray) -> np.ndarray:
-        """Return the weight of each class among rows; classes that are absent weigh nothing."""
-        codes = target.argmax(axis=1)
-        present = np.unique(codes)
-        weights = np.zeros(len(self.classes_), dtype=np.float32)
-        weights[present] = compute_class_weight(
-            self.class_weight, classes=self.classes_[present], y=self.classes_[codes]
-        )
-        return weights
-
-    def _loss(self, output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
-        logits = F.pad(output, (1, 0)) if self._n_outputs == 1 else output
-        return {"cross-entropy": losses.cross_entropy(logits, target, weight)}
+        return output if output.shape[1] > 1 else output[:, 0]
 
 
-class _Regressor(RegressorMixin):
-    """Numbers: standardised within, squared error."""
+class _Regressing(RegressorMixin):
+    """Numbers: the output is the answer."""
 
-    _n_outputs = 1
+    _head = Numbers()
 
     def predict(self, X) -> np.ndarray:
         """Return the prediction for each row, float32 of shape (n_samples,)."""
         return self._output(X)[:, 0]
 
-    def _encode_target(self, y, rows) -> np.ndarray:
-        target = np.array(y, dtype=np.float64)  # a copy: pandas lends read-only memory
-        if not np.isfinite(target).all():
-            row = int(np.argmin(np.isfinite(target)))
-            raise ValueError(f"y contains {target[row]} in row {row}; drop such rows first")
-        return target[:, None]
 
-    def _own_class(self, X) -> np.ndarray:
-        return np.zeros(_num_samples(X), dtype=int)
-
-    def _by_class(self, values: np.ndarray) -> np.ndarray:
-        return values
-
-    def _scale_of(self, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        spread = target.std(axis=0)
-        return target.mean(axis=0), np.where(spread > 0, spread, 1.0)
-
-    def _weights_of(self, target: np.ndarray) -> np.ndarray:
-        return np.ones(1, dtype=np.float32)
-
-    def _loss(self, output: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
-        return {"squared error": losses.reconstruction_error(output, target)}
-
-
-class IMNClassifier(_Classifier, _Explained, _ResidualNet):
+class IMNClassifier(_Classifying, Explained):
     """A linear model for every row, written by a residual network: classes and why.
 
     Expects features of comparable scale: standardise them first, and encode categories as 0 and 1.
-
-    Parameters
-    ----------
-    weight_penalty : float, default=0.1
-        λ, the weight of the mean absolute weight (L1).
-    center : bool, default=True
-        Measure features from their mean over the rows learned from. False: from 0, as published;
-        the same where features have mean 0 in these rows.
-    class_weight : {"balanced"}, dict or None, default=None
-        As in scikit-learn; "balanced" weighs classes by the inverse of their number of rows, as
-        the per-cluster study does.
-    hidden_units : int, default=128
-        Width of the residual network.
-    n_blocks : int, default=2
-        Residual blocks of two layers.
-    dropout : float in [0, 1), default=0.25
-        In steps of 1/256.
-    max_epochs : int, default=500
-        Warm-up included.
-    warmup_epochs : int, default=5
-        Over which the learning rate rises from 0.
-    n_cycles : int, default=3
-        Cosine cycles of the learning rate; a snapshot is kept at the end of each.
-    cycle_multiplier : int, default=2
-        Length of a cycle in lengths of the one before.
-    batch_size : int, default=64
-    learning_rate, weight_decay : float, default=0.01, 0.01
-        Adam.
-    augmentation : float in [0, 1], default=0
-        Probability with which a batch is changed, see `whycluster.imn.augmentation`.
-    random_state : int, RandomState or None, default=None
-    device : str, default="auto"
-    precision : {"highest", "high", "medium"}, default="highest"
-        Float32 matrix products, see `torch.set_float32_matmul_precision`.
-    checkpoint : path or None, default=None
-        Folder for finished fits: one that was finished is not repeated.
-    verbose : int, default=0
-        1: a progress bar.
 
     Attributes
     ----------
@@ -454,52 +374,11 @@ class IMNClassifier(_Classifier, _Explained, _ResidualNet):
     True
     """
 
-    _parameter_constraints = _ResidualNet._parameter_constraints | {
-        "weight_penalty": [Interval(Real, 0, None, closed="left")],
-        "center": ["boolean"],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-    }
-
-    def __init__(
-        self,
-        *,
-        weight_penalty=0.1,
-        center=True,
-        class_weight=None,
-        hidden_units=128,
-        n_blocks=2,
-        dropout=0.25,
-        max_epochs=500,
-        warmup_epochs=5,
-        n_cycles=3,
-        cycle_multiplier=2,
-        batch_size=64,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        augmentation=0.0,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        _assign(self, locals())
+    class_weight: ClassWeight = setting(None, CLASS_WEIGHT)
 
 
-class IMNRegressor(_Regressor, _Explained, _ResidualNet):
+class IMNRegressor(_Regressing, Explained):
     """A linear model for every row, written by a residual network: a number and why.
-
-    Parameters
-    ----------
-    weight_penalty, center, hidden_units, n_blocks, dropout, max_epochs, warmup_epochs, n_cycles, \
-    cycle_multiplier, batch_size, learning_rate, weight_decay, augmentation, random_state, device, \
-    precision, checkpoint, verbose
-        As in `IMNClassifier`.
-
-    Attributes
-    ----------
-    history_, fit_seconds_
-        As in `IMNClassifier`.
 
     Examples
     --------
@@ -512,126 +391,33 @@ class IMNRegressor(_Regressor, _Explained, _ResidualNet):
     True
     """
 
-    _starts_at_zero = True
-    _parameter_constraints = _ResidualNet._parameter_constraints | {
-        "weight_penalty": [Interval(Real, 0, None, closed="left")],
-        "center": ["boolean"],
-    }
-
-    def __init__(
-        self,
-        *,
-        weight_penalty=0.1,
-        center=True,
-        hidden_units=128,
-        n_blocks=2,
-        dropout=0.25,
-        max_epochs=500,
-        warmup_epochs=5,
-        n_cycles=3,
-        cycle_multiplier=2,
-        batch_size=64,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        augmentation=0.0,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        _assign(self, locals())
+    def _build(self, streams: Streams) -> Ensemble:
+        ensemble = super()._build(streams)
+        for network in ensemble.members:  # deviation 9
+            nn.init.zeros_(network.exit.weight)
+            nn.init.zeros_(network.exit.bias)
+        return ensemble
 
 
-class TabResNetClassifier(_Classifier, _Attributed, _ResidualNet):
+class TabResNetClassifier(_Classifying, Attributed):
     """The residual network of IMN with class logits of its own: as deep, and not interpretable.
 
     `explain` answers after the fact, by integrated gradients.
 
-    Parameters
-    ----------
-    class_weight, hidden_units, n_blocks, dropout, max_epochs, warmup_epochs, n_cycles, \
-    cycle_multiplier, batch_size, learning_rate, weight_decay, augmentation, random_state, device, \
-    precision, checkpoint, verbose
-        As in `IMNClassifier`.
-
     Attributes
     ----------
-    classes_, history_, fit_seconds_
-        As in `IMNClassifier`.
+    classes_ : ndarray of shape (n_classes,)
+    history_ : dict of str to ndarray of shape (max_epochs,)
+        "training/loss": mean of each loss per epoch.
+    fit_seconds_ : float
+        Time that training took, for all models of the stack together.
     """
 
-    _parameter_constraints = _ResidualNet._parameter_constraints | {
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-    }
-
-    def __init__(
-        self,
-        *,
-        class_weight=None,
-        hidden_units=128,
-        n_blocks=2,
-        dropout=0.25,
-        max_epochs=500,
-        warmup_epochs=5,
-        n_cycles=3,
-        cycle_multiplier=2,
-        batch_size=64,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        augmentation=0.0,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        _assign(self, locals())
+    class_weight: ClassWeight = setting(None, CLASS_WEIGHT)
 
 
-class TabResNetRegressor(_Regressor, _Attributed, _ResidualNet):
+class TabResNetRegressor(_Regressing, Attributed):
     """The residual network of IMN with a number as its answer: as deep, and not interpretable.
 
     `explain` answers after the fact, by integrated gradients.
-
-    Parameters
-    ----------
-    hidden_units, n_blocks, dropout, max_epochs, warmup_epochs, n_cycles, cycle_multiplier, \
-    batch_size, learning_rate, weight_decay, augmentation, random_state, device, precision, \
-    checkpoint, verbose
-        As in `IMNClassifier`.
-
-    Attributes
-    ----------
-    history_, fit_seconds_
-        As in `IMNClassifier`.
     """
-
-    def __init__(
-        self,
-        *,
-        hidden_units=128,
-        n_blocks=2,
-        dropout=0.25,
-        max_epochs=500,
-        warmup_epochs=5,
-        n_cycles=3,
-        cycle_multiplier=2,
-        batch_size=64,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        augmentation=0.0,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        _assign(self, locals())
-
-
-def _assign(estimator, settings: dict) -> None:
-    """Keep the arguments of a constructor, as they are."""
-    for name, value in settings.items():
-        if name not in ("self", "__class__"):
-            setattr(estimator, name, value)

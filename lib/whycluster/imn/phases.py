@@ -12,7 +12,8 @@ from whycluster.imn.augmentation import augment
 from whycluster.imn.network import Ensemble
 from whycluster.training import losses
 from whycluster.training.adam import StackedAdam
-from whycluster.training.loop import History, train
+from whycluster.training.loop import History
+from whycluster.training.phases import Phases
 from whycluster.training.streams import Streams
 
 
@@ -24,60 +25,66 @@ class Task(NamedTuple):
     rows: list[np.ndarray]  # in the order of falling length
 
 
-class Training:
+class IMNPhases(Phases):
     """Training of a stack whose models have rows of their own."""
 
     def __init__(self, settings, network: Ensemble, task: Task, streams: Streams):
-        self.settings = settings
-        self.network = network
+        device = streams.device
+        super().__init__(settings, network, torch.as_tensor(task.X, device=device), streams)
+        self.task = task
         self.live = network.members[-1]
-        self.streams = streams
-        self.rows = [torch.as_tensor(own, device=streams.device) for own in task.rows]
-        self.n_batches = [-(-len(own) // settings.batch_size) for own in self.rows]
-        s = settings
-        self.ends = cycle_ends(s.max_epochs, s.warmup_epochs, s.n_cycles, s.cycle_multiplier)
-        self._place(task)
+        self.own_rows = [torch.as_tensor(own, device=device) for own in task.rows]
 
-    def _place(self, task: Task) -> None:
-        """Put data, scales and weights of classes where the network is."""
-        s, device = self.settings, self.streams.device
-        self.data = torch.as_tensor(task.X, device=device)
-        self.target = torch.as_tensor(task.target, device=device)
-        scales = np.array([s._scale_of(task.target[own]) for own in task.rows])
-        offset, scale = torch.as_tensor(scales, dtype=torch.float32, device=device).unbind(1)
-        self.network.offset, self.network.scale = offset[..., None], scale[..., None]
-        if s._is_centered:
-            centers = np.stack([task.X[own].mean(axis=0, dtype=float) for own in task.rows])
-            self.network.center.copy_(torch.as_tensor(centers)[:, None])
-        weights = np.stack([s._weights_of(task.target[own]) for own in task.rows])
-        self.class_weight = torch.as_tensor(weights, device=device)[:, None]
+    def rows(self):
+        """Yield batches of the own rows of each model."""
+        return self.streams.batches_within(self.own_rows, self.settings.batch_size)
 
-    def run(self, tick) -> History:
+    def learn(self, n_epochs: int, tick) -> History:
         """Warm up, then take a snapshot at the end of each cosine cycle."""
         s = self.settings
-        sizes = [len(list(equal)) for _, equal in groupby(self.n_batches)]
+        self.plan(n_epochs)
+        self._place()
+        n_batches = [-(-len(own) // s.batch_size) for own in self.own_rows]
+        sizes = [len(list(equal)) for _, equal in groupby(n_batches)]
         decay = {"lr": s.learning_rate, "weight_decay": s.weight_decay}
         self.optimizer = StackedAdam(self.live.parameters(), sizes, **decay)
-        self.leaves = {len(self.rows): list(self.live.parameters())}
-        batches = self.streams.batches_within
-        epochs = (batches(self.rows, s.batch_size) for _ in range(s.max_epochs))
+        self.leaves = {len(self.own_rows): list(self.live.parameters())}
 
         def on_epoch(epoch: int, losses_: dict) -> None:
-            self._activate(len(self.rows))
+            self._activate(len(self.own_rows))
             self._keep_snapshot(epoch + 1)
             if tick:
                 tick(epoch, losses_)
 
-        self.network.train()
-        plan = {"schedule": self._rate, "on_epoch": on_epoch}
-        history = train(self._step, self.optimizer, epochs, s.max_epochs, **plan)
-        share = self.n_batches[0] / np.array(self.n_batches)  # models that sit out count as 0
+        rate = {"schedule": self.rate}
+        history = self.train(self.network, self._step, self.optimizer, n_epochs, on_epoch, **rate)
+        share = n_batches[0] / np.array(n_batches)  # models that sit out count as 0
         return {name: values * share for name, values in history.items()}
 
-    def _rate(self, progress: float) -> float:
+    def plan(self, n_epochs: int) -> None:
+        """Lay out the cosine cycles."""
+        s = self.settings
+        self.n_epochs = n_epochs
+        self.ends = cycle_ends(n_epochs, s.warmup_epochs, s.n_cycles, s.cycle_multiplier)
+
+    def _place(self) -> None:
+        """Put targets, scales and weights of classes where the network is."""
+        task, head, device = self.task, self.settings._head, self.streams.device
+        self.head = head
+        self.target = torch.as_tensor(task.target, device=device)
+        scales = np.array([head.scale_of(task.target[own]) for own in task.rows])
+        offset, scale = torch.as_tensor(scales, dtype=torch.float32, device=device).unbind(1)
+        self.network.offset, self.network.scale = offset[..., None], scale[..., None]
+        if self.settings._centers:
+            centers = np.stack([task.X[own].mean(axis=0, dtype=float) for own in task.rows])
+            self.network.center.copy_(torch.as_tensor(centers)[:, None])
+        weights = np.stack([head.weights_of(task.target[own]) for own in task.rows])
+        self.class_weight = torch.as_tensor(weights, device=device)[:, None]
+
+    def rate(self, progress: float) -> float:
         """Return the learning rate in the middle of an epoch, as a share of the highest."""
         s = self.settings
-        epoch = round(progress * s.max_epochs) + 0.5
+        epoch = round(progress * self.n_epochs) + 0.5
         if epoch < s.warmup_epochs:
             return epoch / s.warmup_epochs
         bounds = pairwise([s.warmup_epochs, *self.ends])
@@ -97,7 +104,7 @@ class Training:
         if self.optimizer.n_active == n_models:
             return
         if n_models not in self.leaves:
-            everyone = self.leaves[len(self.rows)]
+            everyone = self.leaves[len(self.own_rows)]
             self.leaves[n_models] = [nn.Parameter(p.detach()[:n_models]) for p in everyone]
         places = [(m, name) for m in self.live.modules() for name in m._parameters]
         for (module, name), leaf in zip(places, self.leaves[n_models], strict=True):
@@ -112,10 +119,10 @@ class Training:
         if s.augmentation:
             x, target = augment(x, target, streams, s.augmentation, self._loss_at_rest)
         answer = self.live(x, streams)
-        found = s._loss(answer["output"], target, self.class_weight[: len(rows)])
+        found = self.head.loss(answer["output"], target, self.class_weight[: len(rows)])
         if "w" in answer:
             found["weights"] = s.weight_penalty * losses.weight_penalty(answer["w"])
-        n_idle = len(self.rows) - len(rows)
+        n_idle = len(self.own_rows) - len(rows)
         return {name: F.pad(loss, (0, n_idle)) for name, loss in found.items()}
 
     def _standardised(self, rows: Tensor) -> Tensor:
@@ -127,7 +134,7 @@ class Training:
         self.live.eval()
         output = self.live(x)["output"]
         self.live.train()
-        (loss,) = self.settings._loss(output, target, self.class_weight[: len(x)]).values()
+        (loss,) = self.head.loss(output, target, self.class_weight[: len(x)]).values()
         return loss
 
 

@@ -24,7 +24,7 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing
 
-from whycluster.training.checkpoint import binding_settings, fingerprint
+from whycluster.training.checkpoint import binding_settings, digest
 
 SPACE = {
     "max_epochs": (10, 500),
@@ -207,7 +207,7 @@ def _identity(model, X, y, splits, space, scoring, random_state: int) -> str:
     content = pd.util.hash_array(np.concatenate([np.ravel(np.asarray(X, dtype=float)), rows]))
     targets = pd.util.hash_array(np.asarray(y, dtype=object))
     described = [type(model).__name__, settings, space, scoring]
-    return fingerprint({"search": described}, np.append(content, targets), [random_state])
+    return digest((described, content, targets, random_state))
 
 
 def _summary(study) -> Found:

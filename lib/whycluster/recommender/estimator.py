@@ -36,8 +36,9 @@ Deviations from the paper
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.resources import as_file, files
-from numbers import Integral, Real
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -45,12 +46,22 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.metrics import f1_score, hamming_loss
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn import functional as F
 
 from whycluster.contract.persistence import Savable
+from whycluster.contract.settings import (
+    Count,
+    Declared,
+    NotNegative,
+    Positive,
+    RandomState,
+    at_least,
+    between,
+    fitting,
+    setting,
+)
 from whycluster.recommender import descriptors, selection
 from whycluster.recommender.algorithms import ALGORITHMS, NAMES, reach
 from whycluster.recommender.inputs import Descriptions, Images, check_table
@@ -71,32 +82,8 @@ PUBLISHED: Mapping = {
 }
 
 
-class ClustRecNet(Savable, BaseEstimator):
+class ClustRecNet(Declared, Savable, BaseEstimator):
     """Recommends clustering algorithms for a table.
-
-    Parameters
-    ----------
-    network : {"set", "cnn-residual-attention", "no cnn", "no residual", "no attention", \
-"plain cnn"}, default="set"
-        "cnn-residual-attention" is the published network, the four after it its ablations.
-    ordered : bool, default=True
-        Whether rows and columns are put in an order set by their values; False: as they come.
-    threshold : float, default=0.8
-        Adjusted Rand index above which an algorithm counts as suitable.
-    n_folds : int, default=5
-        Networks, each trained without one fold of the data sets. Published: 10.
-    max_epochs : int, default=30
-    batch_size : int, default=32
-        Data sets per step.
-    learning_rate, weight_decay : float, default=2e-3, 1e-2
-        Published: see `PUBLISHED`. Adam with decoupled weight decay for the set network; with an
-        L2 penalty, as published, for the others.
-    random_state : int, RandomState or None, default=None
-    device : str, default="auto"
-    n_jobs : int, default=1
-        Processes that describe data sets, through joblib.
-    verbose : int, default=0
-        1: progress bars.
 
     Attributes
     ----------
@@ -125,45 +112,35 @@ class ClustRecNet(Savable, BaseEstimator):
     10
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        "network": [StrOptions(set(NETWORKS))],
-        "ordered": ["boolean"],
-        "threshold": [Interval(Real, -1, 1, closed="both")],
-        "n_folds": [Interval(Integral, 2, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 3, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        *,
-        network="set",
-        ordered=True,
-        threshold=0.8,
-        n_folds=5,
-        max_epochs=30,
-        batch_size=32,
-        learning_rate=2e-3,
-        weight_decay=1e-2,
-        random_state=None,
-        device="auto",
-        n_jobs=1,
-        verbose=0,
-    ):
-        self.network = network
-        self.ordered = ordered
-        self.threshold = threshold
-        self.n_folds = n_folds
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.random_state = random_state
-        self.device = device
-        self.n_jobs = n_jobs
-        self.verbose = verbose
+    network: Literal[
+        "set", "cnn-residual-attention", "no cnn", "no residual", "no attention", "plain cnn"
+    ] = setting(
+        "set",
+        """"cnn-residual-attention" is the published network, the four after it its ablations.""",
+    )
+    ordered: bool = setting(
+        True,
+        "Whether rows and columns are put in an order set by their values; False: as they come.",
+    )
+    threshold: Annotated[float, between(-1, 1)] = setting(
+        0.8, "Adjusted Rand index above which an algorithm counts as suitable."
+    )
+    # Training
+    n_folds: Annotated[int, at_least(2)] = setting(
+        5, "Networks, each trained without one fold of the data sets. Published: 10."
+    )
+    max_epochs: Count = setting(30)
+    batch_size: Annotated[int, at_least(3)] = setting(32, "Data sets per step.")
+    learning_rate: Positive = setting(2e-3, "Published: see `PUBLISHED`.")
+    weight_decay: NotNegative = setting(
+        1e-2,
+        """Adam with decoupled weight decay for the set network; with an L2 penalty, as published,
+        for the others.""",
+    )
+    random_state: RandomState = setting(None)
+    device: str = setting("auto", """"auto": the GPU where there is one.""")
+    n_jobs: int = setting(1, "Processes that describe data sets, through joblib.")
+    verbose: int = setting(0, "1: progress bars.")
 
     def fit(self, datasets: Sequence, scores) -> "ClustRecNet":
         """Learn which algorithms find the clusters of data sets.
@@ -188,6 +165,11 @@ class ClustRecNet(Savable, BaseEstimator):
         """
         self._validate_params()
         scores = self._check_scores(datasets, scores)
+        with fitting(self) as twin:
+            twin._fit(datasets, scores)
+        return self
+
+    def _fit(self, datasets: Sequence, scores: np.ndarray) -> None:
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.folds_ = np.random.default_rng(seed).permutation(len(scores)) % self.n_folds
         inputs = self.read(datasets)
@@ -196,7 +178,6 @@ class ClustRecNet(Savable, BaseEstimator):
         self.n_datasets_ = len(scores)
         self.fold_probabilities_ = self._judge(inputs)[self.folds_, np.arange(len(scores))]
         self.fold_scores_ = self._score_folds(scores)
-        return self
 
     def read(self, datasets: Sequence) -> Descriptions | Images:
         """Prepare tables for several models that see them in the same way.
@@ -337,11 +318,11 @@ class ClustRecNet(Savable, BaseEstimator):
             each = F.binary_cross_entropy_with_logits(logits, target[rows], reduction="none")
             return {"cross-entropy": each.mean(dim=(1, 2))}
 
-        epochs = (streams.batches(known.shape[1], self.batch_size) for _ in range(self.max_epochs))
+        batches = partial(streams.batches, known.shape[1], self.batch_size)
         with progress_bar(self.max_epochs, self.verbose) as tick:
             optimizer, schedule = self._optimizer(network)
             history = train(
-                step, optimizer, epochs, self.max_epochs, schedule=schedule, on_epoch=tick
+                step, optimizer, batches, self.max_epochs, schedule=schedule, on_epoch=tick
             )
         return network, history
 

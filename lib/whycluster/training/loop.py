@@ -20,11 +20,12 @@ SMALL_STEP = 1e9  # multiplications and additions of matrix products, forward an
 def train(
     step: Callable[[Tensor, float], dict[str, Tensor]],
     optimizer: torch.optim.Optimizer,
-    epochs: Iterable[Iterable[Tensor]],
+    batches: Callable[[], Iterable[Tensor]],
     n_epochs: int,
     *,
     schedule: Callable[[float], float] | None = None,
     plateau: Plateau | None = None,
+    before_epoch: Callable[[int], None] | None = None,
     on_epoch: Callable[[int, dict[str, list[float]]], None] | None = None,
 ) -> History:
     """Minimise the sum of the losses that `step` returns, over models and names.
@@ -37,13 +38,15 @@ def train(
         ``step(rows, progress)`` gets row indices (n_models, batch) and the share of epochs done,
         in [0, 1), and returns named losses of shape (n_models,), already weighted.
     optimizer : torch.optim.Optimizer
-    epochs : iterable
-        Yields, for each epoch, an iterable of row indices.
+    batches : callable
+        ``batches()`` returns the row indices of one epoch.
     n_epochs : int
     schedule : callable or None
         Factor on the initial learning rate as a function of progress.
     plateau : Plateau or None
         Slows down and stops models whose loss no longer falls, and restores their best weights.
+    before_epoch : callable or None
+        Called with the epoch number from 0, before its batches are drawn.
     on_epoch : callable or None
         Called with the epoch number from 0 and its mean losses.
 
@@ -60,11 +63,13 @@ def train(
     rates = [group["lr"] for group in optimizer.param_groups]
     history: list[dict[str, list[float]]] = []
     with _Steps(step, optimizer) as steps:
-        for epoch, batches in zip(range(n_epochs), epochs, strict=False):
+        for epoch in range(n_epochs):
             progress = epoch / n_epochs
+            if before_epoch:
+                before_epoch(epoch)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * (schedule(progress) if schedule else 1.0)
-            history.append(_run_epoch(steps, batches, progress))
+            history.append(_run_epoch(steps, batches(), progress))
             _check_finite(epoch, history[-1])
             if on_epoch:
                 on_epoch(epoch, history[-1])
@@ -154,6 +159,11 @@ def _check_finite(epoch: int, losses: dict[str, list[float]]) -> None:
 def cosine(floor: float) -> Callable[[float], float]:
     """Return a schedule from 1 down to `floor` along half a cosine."""
     return lambda progress: floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def geometric(last: float) -> Callable[[float], float]:
+    """Return a schedule that falls from 1 to `last` by equal factors."""
+    return lambda progress: last**progress
 
 
 @contextlib.contextmanager

@@ -31,11 +31,21 @@ class Streams:
     def __len__(self) -> int:
         return len(self.generators)
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each model."""
+        return [generator.initial_seed() for generator in self.generators]
+
     def head(self, n_models: int) -> "Streams":
         """Return the streams of the first models; what they draw is drawn from these."""
         first = Streams([], self.device)
         first.generators = self.generators[:n_models]
         return first
+
+    def fork(self) -> "Streams":
+        """Return streams with seeds of their own; what they draw leaves these where they are."""
+        sequences = [np.random.SeedSequence((seed, 1)) for seed in self.seeds]
+        return Streams([int(each.generate_state(1)[0]) for each in sequences], self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normal numbers of shape (n_models, *shape)."""

@@ -109,10 +109,7 @@ class TreeReading(Float32Transformer, ABC):
         labels = np.concatenate([labels for _, labels in parts])
         names = getattr(self, "feature_names_in_", None)
         n_clusters = self.leaf_membership_.shape[1]
-        cluster = np.zeros((n_clusters, values.shape[1]))
-        for k in np.unique(labels):
-            cluster[k] = np.abs(values[labels == k]).mean(axis=0)
-        return Explanation(values, cluster, np.abs(values).mean(axis=0), names, "attribution")
+        return Explanation.from_samples(values, labels, n_clusters, names, "attribution")
 
     def nodes(self) -> list[Node]:
         """Return the questions and leaves that training rows came to, parents first."""

@@ -31,61 +31,37 @@ Deviations from the papers
    The papers print the tree only.
 """
 
-from numbers import Integral, Real
+from typing import Annotated
 
 import numpy as np
 import torch
 from scipy.special import expit
 from sklearn.base import ClusterMixin
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from whycluster import metrics
 from whycluster.contract import validation
+from whycluster.contract.settings import (
+    Checked,
+    Count,
+    NotNegative,
+    Positive,
+    at_least,
+    between,
+    setting,
+)
 from whycluster.contract.validation import Represented
 from whycluster.training import losses
 from whycluster.training.centres import fast_squared_distances, first_centres
-from whycluster.training.device import resolve_device
-from whycluster.training.layers import take
-from whycluster.training.loop import History, cosine, train
-from whycluster.training.stack import StackedEstimator, evaluate
-from whycluster.training.streams import Streams, restart_seeds
+from whycluster.training.loop import History, cosine, geometric
+from whycluster.training.phases import Phase, Phases, adam
+from whycluster.training.stack import ROWS_AT_ONCE, StackedEstimator
+from whycluster.training.streams import Streams
 from whycluster.trees.reading import TreeReading, levels_of
 
 
 class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
     """Soft clustering tree: a tree of probabilistic questions, each about one feature.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-    depth : int from 1 to 10, default=5
-        Questions on the way to a leaf; the paper compares 5 and 7.
-    fuzziness : float, at least 1, default=1.0
-        Exponent m of the memberships, Eq. (15) of NeurCAM. 1: the expected squared distance.
-    sharpness : float, default=4.0
-        Initial slope of each question, per standard deviation of its feature.
-    balance : float, default=0.1
-        Weight of `imbalance`, in units of the variance of the representation; fades out while the
-        temperature falls. 0: none, and trees end with few leaves in use (deviation 2).
-    max_epochs : int, default=300
-        Two fifths with mixed features, one fifth annealing, two fifths with one feature per
-        question.
-    min_temperature : float, default=0.01
-        Of the softmax over features, at the end of annealing.
-    batch_size : int, default=512
-    learning_rate : float, default=0.02
-        Adam; falls along half a cosine.
-    n_init : int, default=1
-        Restarts; the one with the lowest inertia is kept.
-    random_state : int, RandomState or None, default=None
-    device : str, default="auto"
-    precision : {"highest", "high", "medium"}, default="highest"
-        Float32 matrix products, see `torch.set_float32_matmul_precision`.
-    checkpoint : path or None, default=None
-        Folder for finished phases: a fit that was cut off resumes after the last of them.
-    verbose : int, default=0
-        1: a progress bar.
 
     Attributes
     ----------
@@ -108,6 +84,7 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         As trained, in the space of the representation.
     inertia_ : float
         Sum of squared distances of rows to the mean of their cluster, in the representation.
+    restart_inertia_ : ndarray of shape (n_init,)
     n_dimensions_ : int
         Of the representation.
     history_ : dict of str to ndarray
@@ -128,53 +105,35 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
     [50, 50, 50]
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        "depth": [Interval(Integral, 1, 10, closed="both")],
-        "fuzziness": [Interval(Real, 1, None, closed="left")],
-        "sharpness": [Interval(Real, 0, None, closed="neither")],
-        "balance": [Interval(Real, 0, None, closed="left")],
-        "max_epochs": [Interval(Integral, 5, None, closed="left")],
-        "min_temperature": [Interval(Real, 0, 1, closed="neither")],
-        "batch_size": [Interval(Integral, 3, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"highest", "high", "medium"})],
-    }
-
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        depth=5,
-        fuzziness=1.0,
-        sharpness=4.0,
-        balance=0.1,
-        max_epochs=300,
-        min_temperature=0.01,
-        batch_size=512,
-        learning_rate=0.02,
-        n_init=1,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.depth = depth
-        self.fuzziness = fuzziness
-        self.sharpness = sharpness
-        self.balance = balance
-        self.max_epochs = max_epochs
-        self.min_temperature = min_temperature
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.n_init = n_init
-        self.random_state = random_state
-        self.device = device
-        self.precision = precision
-        self.checkpoint = checkpoint
-        self.verbose = verbose
+    n_clusters: Checked = setting(8, positional=True)
+    n_init: Count = setting(1, "Restarts; the one with the lowest inertia is kept.")
+    depth: Annotated[int, between(1, 10)] = setting(
+        5, "Questions on the way to a leaf; the paper compares 5 and 7."
+    )
+    # Objective
+    fuzziness: Annotated[float, at_least(1)] = setting(
+        1.0,
+        "Exponent m of the memberships, Eq. (15) of NeurCAM. 1: the expected squared distance.",
+    )
+    sharpness: Positive = setting(
+        4.0, "Initial slope of each question, per standard deviation of its feature."
+    )
+    balance: NotNegative = setting(
+        0.1,
+        """Weight of `imbalance`, in units of the variance of the representation; fades out while
+        the temperature falls. 0: none, and trees end with few leaves in use (deviation 2).""",
+    )
+    # Training
+    max_epochs: Annotated[int, at_least(5)] = setting(
+        300,
+        """Two fifths with mixed features, one fifth annealing, two fifths with one feature per
+        question.""",
+    )
+    min_temperature: Annotated[float, between(0, 1, "neither")] = setting(
+        0.01, "Of the softmax over features, at the end of annealing."
+    )
+    batch_size: Annotated[int, at_least(3)] = setting(512)
+    learning_rate: Positive = setting(0.02, "Adam; falls along half a cosine.")
 
     def fit(self, X, y=None, *, representation=None):
         """Train the tree.
@@ -201,6 +160,16 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         self._fit_stack(X, [self], representation=representation)
         return self
 
+    def _phases(self, network: "_SoftTree", data: "_Data", streams: Streams) -> list[Phase]:
+        """Return the three phases: mixed features, annealing, one feature per question."""
+        run = TreePhases(self, network, data, streams)
+        n_mixed, n_annealed = round(0.4 * self.max_epochs), round(0.2 * self.max_epochs)
+        return [
+            Phase("soft", n_mixed, run.mix),
+            Phase("anneal", n_annealed, run.anneal),
+            Phase("one feature", self.max_epochs - n_mixed - n_annealed, run.settle),
+        ]
+
     def _validate(self, X, representation=None):
         data = _Data(*validation.check_represented(self, X, representation))
         self.n_dimensions_ = data.representation.shape[1]
@@ -210,46 +179,17 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         sizes = self.n_features_in_, self.depth, self.n_clusters, self.n_dimensions_
         return _SoftTree(*sizes, self.sharpness, streams)
 
-    def _train(self, data, seeds: list[int]) -> tuple["_SoftTree", History]:
-        """Train `n_init` models per seed; keep the one of lowest inertia for each."""
-        X, representation = data.scaled_features(), data.scaled()
-        device = resolve_device(self.device)
-        starts = restart_seeds(seeds, self.n_init)
-        streams = Streams(starts, device)
-        network = self._build(streams)
-        network.place_centers([first_centres(representation, self.n_clusters, s) for s in starts])
-        network = network.to(device)
-        rows = (torch.as_tensor(part, device=device) for part in (X, representation))
-        phases = self._phases(_Stages(self, network, *rows, streams))
-        keep = self._checkpoint(np.hstack([X, representation]), starts)
-        history = self._run_phases(phases, network, streams, keep)
-        best = self._best(network.cpu().eval(), X, representation)
-        weights = network.state_dict()
-        chosen = self._build(Streams([0] * len(seeds)))
-        chosen.load_state_dict({name: tensor[best] for name, tensor in weights.items()})
-        return chosen.eval(), {name: values[..., best] for name, values in history.items()}
+    @property
+    def _n_restarts(self) -> int:
+        return self.n_init
 
-    def _phases(self, stages: "_Stages") -> list:
-        n = self.max_epochs
-        n_soft, n_anneal = round(0.4 * n), round(0.2 * n)
-        n_settle = n - n_soft - n_anneal
-        return [
-            ("soft", n_soft, lambda tick: stages.mix(n_soft, tick)),
-            ("anneal", n_anneal, lambda tick: stages.anneal(n_anneal, tick)),
-            ("one feature", n_settle, lambda tick: stages.settle(n_settle, tick)),
-        ]
-
-    def _best(self, network: "_SoftTree", X, representation) -> list[int]:
-        """Return the position of the best restart of each seed."""
-        inertias = []
-        for i in range(len(network.threshold)):
-            single = self._restore(take(network.state_dict(), i))
-            labels = evaluate(single, X)["membership"].argmax(axis=1)
-            inertias.append(metrics.inertia(representation, labels))
-        inertias = np.reshape(inertias, (-1, self.n_init))
-        return (inertias.argmin(axis=1) + np.arange(len(inertias)) * self.n_init).tolist()
+    def _judge(self, network: "_SoftTree", data: "_Data") -> np.ndarray:
+        """Return the inertia of each model's clusters."""
+        found = TreePhases(self, network, data, Streams([0] * len(network.threshold))).assign()
+        return np.array([metrics.inertia(data.representation, labels) for labels in found])
 
     def _describe(self, data) -> None:
+        self.restart_inertia_ = self.history_.pop("restarts")
         network = self.network_
         self.feature_ = network.feature[0].numpy()
         mean, deviation = (values[self.feature_] for values in data.feature_scale())
@@ -294,9 +234,6 @@ class _SoftTree(nn.Module):
         self.centers = nn.Parameter(streams.normal(n_clusters, n_dimensions))
         self.register_buffer("feature", torch.zeros(n_models, n_nodes, dtype=torch.long))
 
-    def place_centers(self, centers: list[np.ndarray]) -> None:
-        self.centers.data.copy_(torch.from_numpy(np.stack(centers)))
-
     def forward(self, x: Tensor, temperature: float | None = None) -> dict[str, Tensor]:
         """Evaluate rows; `temperature` mixes features, None asks for one feature per question."""
         right = torch.sigmoid(self._logits(x, temperature))
@@ -314,39 +251,50 @@ class _SoftTree(nn.Module):
         return self.log_sharpness.exp()[:, None] * (asked - self.threshold[:, None])
 
 
-class _Stages:
+class TreePhases(Phases):
     """The phases of training a stack of soft trees; each returns its history.
 
-    Rows come as `_Data` scales them; thresholds and centres are in the same units.
+    Rows are in units of their scale; thresholds and centres are in the same units.
     """
 
-    def __init__(self, settings: SoftClusteringTree, network, x, representation, streams: Streams):
-        self.settings = settings
-        self.network = network
-        self.x, self.representation = x, representation
-        self.streams = streams
+    def __init__(self, settings, network, data: _Data, streams: Streams):
+        x, representation = (
+            torch.as_tensor(part, device=streams.device)
+            for part in (data.scaled_features(), data.scaled())
+        )
+        super().__init__(settings, network, x, streams)
+        self.representation = representation
 
     def mix(self, n_epochs: int, tick) -> History:
-        """Train with mixed features, at temperature 1."""
+        """Start at the centres of mini-batch k-means; train with mixed features, temperature 1."""
+        rows, n_clusters = self.representation.cpu().numpy(), self.network.centers.shape[1]
+        for own, seed in zip(self.network.centers.data, self.streams.seeds, strict=True):
+            own.copy_(torch.from_numpy(first_centres(rows, n_clusters, seed)))
         balance = self.settings.balance
-        return self._train(lambda _: 1.0, lambda _: balance, n_epochs, tick)
+        return self._minimise(lambda _: 1.0, lambda _: balance, n_epochs, tick)
 
     def anneal(self, n_epochs: int, tick) -> History:
         """Lower the temperature geometrically; then let every question keep one feature."""
-        last, balance = self.settings.min_temperature, self.settings.balance
-        history = self._train(lambda t: last**t, lambda t: (1 - t) * balance, n_epochs, tick)
+        cooling, balance = geometric(self.settings.min_temperature), self.settings.balance
+        history = self._minimise(cooling, lambda t: (1 - t) * balance, n_epochs, tick)
         self.network.feature.copy_(self.network.selection.argmax(dim=-1))
         return history
 
     def settle(self, n_epochs: int, tick) -> History:
         """Train thresholds, slopes, leaves and centres of the features chosen."""
-        return self._train(lambda _: None, lambda _: 0.0, n_epochs, tick, cosine(0.01))
+        falling = {"schedule": cosine(0.01)}
+        return self._minimise(lambda _: None, lambda _: 0.0, n_epochs, tick, **falling)
 
-    def _train(self, temperature, balance, n_epochs: int, tick, schedule=None) -> History:
+    def assign(self) -> np.ndarray:
+        """Return the cluster of each row, (n_models, n_samples)."""
+        found = self.over_rows(lambda x: self.network(x)["membership"].argmax(-1), ROWS_AT_ONCE)
+        return found.cpu().numpy()
+
+    def _minimise(self, temperature, balance, n_epochs: int, tick, **options) -> History:
         s, network = self.settings, self.network
 
         def step(rows: Tensor, progress: float) -> dict[str, Tensor]:
-            found = network(self.x[rows], temperature(progress))
+            found = network(self.data[rows], temperature(progress))
             goal = self.representation[rows]
             distances = fast_squared_distances(goal, network.centers) / goal.shape[2]
             log_w = found["membership"].log()
@@ -355,9 +303,8 @@ class _Stages:
                 "balance": balance(progress) * imbalance(found["right"]),
             }
 
-        optimizer = torch.optim.Adam(network.parameters(), lr=s.learning_rate, fused=True)
-        batches = (self.streams.batches(len(self.x), s.batch_size) for _ in range(n_epochs))
-        return train(step, optimizer, batches, n_epochs, schedule=schedule, on_epoch=tick)
+        optimizer = adam(network, lr=s.learning_rate)
+        return self.train(network, step, optimizer, n_epochs, tick, **options)
 
 
 def _split(reach: Tensor, p: Tensor) -> Tensor:

@@ -17,44 +17,38 @@ Deviations from the papers
 """
 
 from collections.abc import Iterator
-from numbers import Integral, Real
+from typing import Annotated
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from tqdm.auto import tqdm
 
 from whycluster import metrics
 from whycluster.contract import validation
 from whycluster.contract.persistence import Savable
+from whycluster.contract.settings import (
+    Checked,
+    Count,
+    Declared,
+    NotNegative,
+    RandomState,
+    between,
+    fitting,
+    setting,
+)
 from whycluster.training.centres import first_centres
 from whycluster.training.streams import restart_seeds
 from whycluster.trees.reading import TreeReading, levels_of
 
 
-class TAOClusteringTree(TreeReading, ClusterMixin, Savable, BaseEstimator):
+class TAOClusteringTree(Declared, TreeReading, ClusterMixin, Savable, BaseEstimator):
     """Clustering tree by alternating optimisation: hard questions, each about one feature.
 
     Starts from a decision tree fitted to the clusters of mini-batch k-means. Then, in turn, every
     question and leaf is set to its optimum for the present centres and the rest of the tree, from
     the leaves up, and the centres move to the mean of their rows. The inertia never rises.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-    depth : int from 1 to 10, default=5
-        Questions on the way to a leaf; the paper compares 5 and 7.
-    max_iter : int, default=100
-        Rounds of tree and centres; stops earlier when the inertia falls by less than `tol`.
-    tol : float, default=1e-4
-        Relative decrease of the inertia below which it has settled.
-    n_init : int, default=1
-        Restarts from other clusters of k-means; the one with the lowest inertia is kept.
-    random_state : int, RandomState or None, default=None
-    verbose : int, default=0
-        1: a progress bar.
 
     Attributes
     ----------
@@ -99,31 +93,19 @@ class TAOClusteringTree(TreeReading, ClusterMixin, Savable, BaseEstimator):
             └─ no:  cluster 2 (30 rows)
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        "depth": [Interval(Integral, 1, 10, closed="both")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        depth=5,
-        max_iter=100,
-        tol=1e-4,
-        n_init=1,
-        random_state=None,
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.depth = depth
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_init = n_init
-        self.random_state = random_state
-        self.verbose = verbose
+    n_clusters: Checked = setting(8, positional=True)
+    n_init: Count = setting(
+        1, "Restarts from other clusters of k-means; the one with the lowest inertia is kept."
+    )
+    depth: Annotated[int, between(1, 10)] = setting(
+        5, "Questions on the way to a leaf; the paper compares 5 and 7."
+    )
+    max_iter: Count = setting(
+        100, "Rounds of tree and centres; stops earlier when the inertia falls by less than `tol`."
+    )
+    tol: NotNegative = setting(1e-4, "Relative decrease of the inertia below which it has settled.")
+    random_state: RandomState = setting(None)
+    verbose: int = setting(0, "1: a progress bar.")
 
     def fit(self, X, y=None, *, representation=None):
         """Grow the tree.
@@ -148,9 +130,15 @@ class TAOClusteringTree(TreeReading, ClusterMixin, Savable, BaseEstimator):
             representation has another number of rows.
         """
         self._validate_params()
-        X_, representation = validation.check_represented(self, X, representation)
+        with fitting(self) as twin:
+            twin._fit(*validation.check_represented(twin, X, representation))
+        validation.warn_of_empty_clusters(self, stacklevel=2)
+        return self
+
+    def _fit(self, X: np.ndarray, representation: np.ndarray) -> None:
+        """Grow a tree from each start; keep the best."""
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        splits = _Splits(X_)
+        splits = _Splits(X)
         starts = restart_seeds([seed], self.n_init)
         runs = [self._optimise(splits, representation, start) for start in starts]
         best = min(runs, key=lambda run: run["history"][-1])
@@ -159,9 +147,7 @@ class TAOClusteringTree(TreeReading, ClusterMixin, Savable, BaseEstimator):
         self.cluster_centers_ = best["centers"]
         self.history_ = np.array(best["history"])
         self.n_iter_ = len(self.history_) - 1
-        self._describe_tree(X_, representation)
-        validation.warn_of_empty_clusters(self, stacklevel=2)
-        return self
+        self._describe_tree(X, representation)
 
     def fit_seeds(self, X, random_states, representation=None) -> list["TAOClusteringTree"]:
         """Fit one copy per random state; see `fit`."""

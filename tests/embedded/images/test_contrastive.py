@@ -72,7 +72,9 @@ def phases_of(X, on_epoch=None, seeds=(0,), **settings):
     model = ContrastiveClustering(3, **TINY | settings)
     data, _ = model._validate(X)
     streams = Streams(seeds)
-    return model._new_phases(model._build(streams), torch.from_numpy(data), streams, on_epoch)
+    return image_phases.ImagePhases(
+        model, model._build(streams), torch.from_numpy(data), streams, on_epoch
+    )
 
 
 class TestTruth:
@@ -147,7 +149,7 @@ class TestObjective:
             centres = torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(0))
             network.clusters.centres.copy_(centres)
         views = phases.two_views(torch.arange(30)[None])
-        parts, own, logits = phases.settings._objective(network, views)
+        parts, own, logits = phases.losses(views)
         other, second = network.encoder(views).detach().chunk(2, dim=1)
         torch.testing.assert_close(own.detach(), second)
         return parts, other, second, network, logits

@@ -42,26 +42,34 @@ Deviations from the papers
 
 import math
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Integral
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
-from torch import Tensor, nn
+from torch import Tensor
 
-from whycluster.embedded.base import SOURCES, Embedded
-from whycluster.embedded.brb import BRB, as_brb
-from whycluster.embedded.centres import RunningMeans, StudentCentres
-from whycluster.embedded.images import resnet, views
+from whycluster.contract.settings import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Precision,
+    Widths,
+    at_least,
+    between,
+    setting,
+)
+from whycluster.embedded.base import Embedded
+from whycluster.embedded.brb import BRB
 from whycluster.embedded.images.network import Head, Network, SimCLR
 from whycluster.embedded.images.phases import IMAGES_AT_ONCE, ImagePhases
 from whycluster.embedded.images.resnet import StackedResNet18
 from whycluster.embedded.images.views import Views, as_views
-from whycluster.training import losses
-from whycluster.training.checkpoint import Checkpoint, binding_settings, fingerprint
+from whycluster.embedded.objectives import Distance, Divergence
 from whycluster.training.device import resolve_device
 from whycluster.training.layers import StackedMLP
-from whycluster.training.loop import History
+from whycluster.training.phases import Phase
 from whycluster.training.stack import evaluate
 from whycluster.training.streams import Streams
 
@@ -72,67 +80,6 @@ EXPLAINED_AT_ONCE = 16
 
 class ContrastiveClustering(Embedded):
     """Clusters of images in an embedding learnt by contrast.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-    method : {"dcn", "idec", "dec"}, default="dcn"
-        How embedding and clusters improve together: DCN and IDEC beside the contrastive loss, DEC
-        alone.
-    image_shape : (channels, height, width) or None, default=None
-        How a row of X becomes an image: one plane per channel, row by row. None: a square of one
-        channel or of three where the number of features allows, else one row of pixels.
-    width : int, default=64
-        Channels of the first stage of the residual network.
-    hidden_layers : sequence of int, default=(512, 256)
-        Widths between the residual network and the embedding.
-    n_latent : int, default=128
-        Width of the embedding.
-    projection_units : int, default=2048
-        Hidden units of the projection head that the contrastive loss sees.
-    temperature : float, default=0.5
-        τ of the contrastive loss.
-    views : Views, dict of its settings, or None, default=None
-        How views are drawn; None: SimCLR's recipe for CIFAR-10.
-    pretrain_epochs : int, default=1000
-        Epochs of the contrastive loss alone.
-    max_epochs : int, default=1000
-        Epochs of clustering; 0: k-means of the pre-trained embedding.
-    self_label_epochs : int, default=0
-        Epochs of self-labelling; 0: the nearest centre answers.
-    cluster_weight : float or None, default=None
-        Weight of the clustering loss: of DEC's divergence (γ), or twice that of DCN's squared
-        distance (λ). None: that of BRB's experiments, see the deviations in the module.
-    confidence : float in (0, 1), default=0.99
-        Membership above which a row teaches in self-labelling.
-    batch_size : int, default=512
-        Images per step; each is seen in two views.
-    pretrain_learning_rate : float, default=3e-3
-        AdamW, in pre-training.
-    weight_decay : float, default=1e-4
-        Of AdamW, in pre-training; for matrices and kernels outside the projection head.
-    learning_rate : float, default=1e-3
-        Adam, while clustering. BRB's experiments: 1e-3 for DEC, 3e-3 for IDEC, 1e-2 for DCN.
-    warmup_epochs : int, default=20
-        Epochs of clustering in which the learning rate rises from a hundredth of it.
-    self_label_learning_rate : float, default=1e-4
-        Adam, in self-labelling.
-    brb : BRB, dict of its settings, or None, default=None
-        Interventions while clustering. BRB's experiments: `BRB(interval=10, alpha=0.7,
-        growth=0.2)`, which resets the perceptron and, less, the last stage of the network.
-    n_init : int, default=10
-        Restarts of every k-means; the one with the lowest inertia is kept.
-    random_state : int, RandomState or None, default=None
-    device : str, default="auto"
-        Also where `predict` and `transform` compute.
-    precision : {"highest", "high", "medium"}, default="highest"
-        Float32 matrix products, see `torch.set_float32_matmul_precision`; convolutions on a GPU
-        use TF32 unless it is "highest".
-    checkpoint : path or None, default=None
-        Folder for finished phases: a fit that was cut off resumes after the last of them. Fits with
-        one folder share what their settings have in common: pre-training, then clustering.
-    verbose : int, default=0
-        1: a progress bar.
 
     Attributes
     ----------
@@ -176,90 +123,78 @@ class ContrastiveClustering(Embedded):
     ((1, 8, 8), (60, 8))
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        "method": [StrOptions(set(WEIGHTS))],
-        "image_shape": ["array-like", None],
-        "width": [Interval(Integral, 1, None, closed="left")],
-        "hidden_layers": ["array-like"],
-        "n_latent": [Interval(Integral, 1, None, closed="left")],
-        "projection_units": [Interval(Integral, 1, None, closed="left")],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "views": [Views, dict, None],
-        "pretrain_epochs": [Interval(Integral, 0, None, closed="left")],
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
-        "self_label_epochs": [Interval(Integral, 0, None, closed="left")],
-        "cluster_weight": [Interval(Real, 0, None, closed="left"), None],
-        "confidence": [Interval(Real, 0, 1, closed="neither")],
-        "batch_size": [Interval(Integral, 3, None, closed="left")],
-        "pretrain_learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
-        "self_label_learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "brb": [BRB, dict, None],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"highest", "high", "medium"})],
-    }
+    method: Literal["dcn", "idec", "dec"] = setting(
+        "dcn",
+        """How embedding and clusters improve together: DCN and IDEC beside the contrastive loss,
+        DEC alone.""",
+    )
+    image_shape: Annotated[Any, "(channels, height, width)", "array-like"] | None = setting(
+        None,
+        """How a row of X becomes an image: one plane per channel, row by row. None: a square of
+        one channel or of three where the number of features allows, else one row of pixels.""",
+    )
+    views: Views | dict | None = setting(
+        None, "How views are drawn; None: SimCLR's recipe for CIFAR-10."
+    )
+    # Network
+    width: Count = setting(64, "Channels of the first stage of the residual network.")
+    hidden_layers: Widths = setting(
+        (512, 256), "Widths between the residual network and the embedding."
+    )
+    n_latent: Count = setting(128, "Width of the embedding.")
+    projection_units: Count = setting(
+        2048, "Hidden units of the projection head that the contrastive loss sees."
+    )
+    # Pre-training
+    temperature: Positive = setting(0.5, "τ of the contrastive loss.")
+    pretrain_epochs: CountOrZero = setting(1000, "Epochs of the contrastive loss alone.")
+    pretrain_learning_rate: Positive = setting(3e-3, "AdamW, in pre-training.")
+    weight_decay: NotNegative = setting(
+        1e-4,
+        "Of AdamW, in pre-training; for matrices and kernels outside the projection head.",
+    )
+    # Clustering
+    max_epochs: CountOrZero = setting(
+        1000, "Epochs of clustering; 0: k-means of the pre-trained embedding."
+    )
+    cluster_weight: NotNegative | None = setting(
+        None,
+        """Weight of the clustering loss: of DEC's divergence (γ), or twice that of DCN's squared
+        distance (λ). None: that of BRB's experiments, see the deviations in the module.""",
+    )
+    batch_size: Annotated[int, at_least(3)] = setting(
+        512, "Images per step; each is seen in two views."
+    )
+    learning_rate: Positive = setting(
+        1e-3,
+        """Adam, while clustering. BRB's experiments: 1e-3 for DEC, 3e-3 for IDEC, 1e-2 for
+        DCN.""",
+    )
+    warmup_epochs: CountOrZero = setting(
+        20, "Epochs of clustering in which the learning rate rises from a hundredth of it."
+    )
+    brb: BRB | dict | None = setting(
+        None,
+        """Interventions while clustering. BRB's experiments: `BRB(interval=10, alpha=0.7,
+        growth=0.2)`, which resets the perceptron and, less, the last stage of the network.""",
+    )
+    # Self-labelling
+    self_label_epochs: CountOrZero = setting(
+        0, "Epochs of self-labelling; 0: the nearest centre answers."
+    )
+    confidence: Annotated[float, between(0, 1, "neither")] = setting(
+        0.99, "Membership above which a row teaches in self-labelling."
+    )
+    self_label_learning_rate: Positive = setting(1e-4, "Adam, in self-labelling.")
+    # Where and how
+    device: str = setting("auto", "Also where `predict` and `transform` compute.")
+    precision: Precision = setting(
+        "highest",
+        """Float32 matrix products, see `torch.set_float32_matmul_precision`; convolutions on a GPU
+        use TF32 unless it is "highest".""",
+    )
     _explained_at_once = EXPLAINED_AT_ONCE
-
-    def __init__(
-        self,
-        n_clusters=8,
-        *,
-        method="dcn",
-        image_shape=None,
-        width=64,
-        hidden_layers=(512, 256),
-        n_latent=128,
-        projection_units=2048,
-        temperature=0.5,
-        views=None,
-        pretrain_epochs=1000,
-        max_epochs=1000,
-        self_label_epochs=0,
-        cluster_weight=None,
-        confidence=0.99,
-        batch_size=512,
-        pretrain_learning_rate=3e-3,
-        weight_decay=1e-4,
-        learning_rate=1e-3,
-        warmup_epochs=20,
-        self_label_learning_rate=1e-4,
-        brb=None,
-        n_init=10,
-        random_state=None,
-        device="auto",
-        precision="highest",
-        checkpoint=None,
-        verbose=0,
-    ):
-        self.n_clusters = n_clusters
-        self.method = method
-        self.image_shape = image_shape
-        self.width = width
-        self.hidden_layers = hidden_layers
-        self.n_latent = n_latent
-        self.projection_units = projection_units
-        self.temperature = temperature
-        self.views = views
-        self.pretrain_epochs = pretrain_epochs
-        self.max_epochs = max_epochs
-        self.self_label_epochs = self_label_epochs
-        self.cluster_weight = cluster_weight
-        self.confidence = confidence
-        self.batch_size = batch_size
-        self.pretrain_learning_rate = pretrain_learning_rate
-        self.weight_decay = weight_decay
-        self.learning_rate = learning_rate
-        self.warmup_epochs = warmup_epochs
-        self.self_label_learning_rate = self_label_learning_rate
-        self.brb = brb
-        self.n_init = n_init
-        self.random_state = random_state
-        self.device = device
-        self.precision = precision
-        self.checkpoint = checkpoint
-        self.verbose = verbose
+    _run_of = ImagePhases
 
     def fit(self, X, y=None, on_epoch: Callable[[int, np.ndarray], None] | None = None):
         """Pre-train by contrast, find and improve clusters, let confident rows teach the others.
@@ -287,6 +222,19 @@ class ContrastiveClustering(Embedded):
         """
         return super().fit(X, on_epoch=on_epoch)
 
+    def _phases(self, network: Network, data, streams: Streams) -> list[Phase]:
+        """Return pre-training by contrast, clustering, and self-labelling if there is any."""
+        X, on_epoch = data
+        rows = torch.as_tensor(X, device=streams.device)
+        network.encoder.calibrate(rows)
+        run, labels = ImagePhases(self, network, rows, streams, on_epoch), on_epoch is not None
+        phases = [
+            Phase("pretraining", self.pretrain_epochs, run.pretrain, network.simclr),
+            Phase("clustering", self.max_epochs, run.cluster, network.core, labels, run.replay),
+            Phase("labelling", self.self_label_epochs, run.label),
+        ]
+        return [phase for phase in phases if phase.n_epochs or phase.name == "clustering"]
+
     def intervene(self, X, brb: BRB | None = None, random_state=0):
         """Return a copy as an intervention of BRB would leave it, see `DEC.intervene`.
 
@@ -299,7 +247,14 @@ class ContrastiveClustering(Embedded):
             raise ValueError("BRB intervenes at centres; fit with self_label_epochs=0 to see it")
         return super().intervene(X, brb, random_state)
 
-    # The phases, for a stack of models
+    @property
+    def _objective(self) -> Divergence | Distance:
+        return Distance(CENTER_COUNT, CENTER_COUNT) if self.method == "dcn" else Divergence()
+
+    @property
+    def _weight(self) -> float:
+        given = self.cluster_weight
+        return WEIGHTS[self.method] if given is None else given
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -310,76 +265,26 @@ class ContrastiveClustering(Embedded):
         self.image_shape_ = _image_shape(self.image_shape, rows.shape[1])
         return rows, on_epoch
 
-    def _train(self, data, seeds: list[int]) -> tuple["Network", History]:
-        X, on_epoch = data
-        device = resolve_device(self.device)
-        streams = Streams(seeds, device)
-        network = self._build(streams).to(device)
-        phases = self._new_phases(network, torch.as_tensor(X, device=device), streams, on_epoch)
-        network.encoder.calibrate(phases.data)
-        plan = [
-            ("pretraining", self.pretrain_epochs, phases.pretrain, network.simclr),
-            ("clustering", self.max_epochs, phases.cluster, network.core),
-            ("labelling", self.self_label_epochs, phases.label, network),
-        ]
-        history = {}
-        keeps = self._checkpoints(X, seeds, with_labels=on_epoch is not None)
-        with _convolutions(self.precision):
-            for (name, n_epochs, run, module), keep in zip(plan, keeps, strict=True):
-                if name == "clustering" or n_epochs:
-                    history |= self._run_phases([(name, n_epochs, run)], module, streams, keep)
-        phases.replay(history.pop("clustering/labels", ()))
-        return network.cpu().eval(), history
-
-    def _checkpoints(self, X, seeds, with_labels: bool) -> list[Checkpoint]:
-        """Return those of the three phases; each depends on what has been done until then, only."""
-        settings = binding_settings(self) | {"brb": as_brb(self.brb), "views": as_views(self.views)}
-        settings["image_shape"] = self.image_shape_
-        first = {name: settings[name] for name in _PRETRAINING}
-        second = {name: v for name, v in settings.items() if name not in _SELF_LABELLING}
-        second["labels"] = with_labels
-        sources = (*SOURCES, resnet.__file__, views.__file__, __file__)
-        return [
-            Checkpoint(self.checkpoint, fingerprint(part, X, seeds, sources))
-            for part in (first, second, second | settings)
-        ]
+    def _run(self, *args):
+        with convolutions(self.precision):
+            return super()._run(*args)
 
     def _resume(self, weights: dict[str, Tensor]) -> None:
         if isinstance(self.views, dict):
             self.views = as_views(self.views)
         super()._resume(weights)
 
-    def _new_phases(self, network, data: Tensor, streams: Streams, on_epoch=None) -> "ImagePhases":
-        return ImagePhases(self, network, data, streams, on_epoch)
-
     def _new_encoder(self, streams: Streams) -> StackedResNet18:
         widths = tuple(self.hidden_layers)
         return StackedResNet18(self.image_shape_, self.width, widths, self.n_latent, streams)
-
-    def _new_clusters(self, n_models: int) -> nn.Module:
-        shape = (n_models, self.n_clusters, self.n_latent)
-        if self.method == "dcn":
-            return RunningMeans(*shape, CENTER_COUNT, CENTER_COUNT)
-        return StudentCentres(*shape)
 
     def _build(self, streams: Streams) -> "Network":
         n_models = len(streams)
         units = (self.n_latent, self.projection_units, self.n_latent)
         simclr = SimCLR(self._new_encoder(streams), StackedMLP(units, streams))
         head = Head(n_models, self.n_clusters, self.n_latent) if self.self_label_epochs else None
-        return Network(simclr, self._new_clusters(n_models), head)
-
-    def _objective(self, network: "Network", views: Tensor):
-        """Return the losses of two views of a batch, embedding and logits of the second."""
-        z = network.encoder(views)
-        other, own = z.chunk(2, dim=1)
-        logits = network.clusters(own)
-        weight = WEIGHTS[self.method] if self.cluster_weight is None else self.cluster_weight
-        clustering = _distance if self.method == "dcn" else _divergence
-        parts = {"clustering": weight * clustering(network.clusters, own, other, logits)}
-        if self.method != "dec":
-            parts["contrast"] = losses.nt_xent(network.simclr.projector(z), self.temperature)
-        return parts, own, logits
+        clusters = self._objective.centres(n_models, self.n_clusters, self.n_latent)
+        return Network(simclr, clusters, head)
 
     def _answer(self, X: np.ndarray) -> dict[str, np.ndarray]:
         network = self.network_.to(resolve_device(self.device))
@@ -389,23 +294,7 @@ class ContrastiveClustering(Embedded):
             network.cpu()
 
 
-def _divergence(clusters, own: Tensor, other: Tensor, logits: Tensor) -> Tensor:
-    """Mean of both views' divergence from the targets of the second."""
-    log_q = logits.log_softmax(dim=2)
-    p = losses.dec_target(log_q.exp())
-    log_other = clusters(other).log_softmax(dim=2)
-    both = [losses.assignment_divergence(p, each) for each in (log_q, log_other)]
-    return sum(both) / 2
-
-
-def _distance(clusters, own: Tensor, other: Tensor, logits: Tensor) -> Tensor:
-    """Half of the mean squared distance of both views to the centre of the second."""
-    labels = logits.argmax(dim=2)
-    both = [losses.centre_distance(z, clusters.centres, labels) for z in (own, other)]
-    return 0.5 * sum(both) / 2
-
-
-def _convolutions(precision: str):
+def convolutions(precision: str):
     """Return a context in which convolutions on a GPU repeat themselves, in this precision."""
     is_tf32 = precision != "highest"
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=is_tf32)
@@ -425,20 +314,3 @@ def _image_shape(image_shape, n_features: int) -> tuple[int, int, int]:
             "pass (channels, height, width) whose product they are"
         )
     return tuple(int(n) for n in shape)
-
-
-_PRETRAINING = (
-    "image_shape",
-    "width",
-    "hidden_layers",
-    "n_latent",
-    "projection_units",
-    "temperature",
-    "views",
-    "pretrain_epochs",
-    "batch_size",
-    "pretrain_learning_rate",
-    "weight_decay",
-    "precision",
-)
-_SELF_LABELLING = ("self_label_epochs", "confidence", "self_label_learning_rate")

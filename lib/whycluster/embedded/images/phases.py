@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from whycluster.embedded.images import resnet
 from whycluster.embedded.images.network import Network, SimCLR
 from whycluster.embedded.images.views import Views, as_views
-from whycluster.embedded.phases import Phases
+from whycluster.embedded.phases import EmbeddedPhases
 from whycluster.training import losses
 from whycluster.training.layers import StackedLinear, set_statistics
-from whycluster.training.loop import History, train
+from whycluster.training.loop import History
+from whycluster.training.phases import adam
 from whycluster.training.streams import Streams
 
 FIRST_RATE = 0.01  # share of the learning rate in the first epoch of clustering
@@ -19,7 +20,7 @@ HIDDEN = 0.5  # side of the square hidden for self-labelling, as a share of the 
 IMAGES_AT_ONCE = 1024  # when all are embedded
 
 
-class ImagePhases(Phases):
+class ImagePhases(EmbeddedPhases):
     """The phases of training on one set of images; each returns its history."""
 
     rows_at_once = IMAGES_AT_ONCE
@@ -27,10 +28,9 @@ class ImagePhases(Phases):
     def __init__(self, settings, network: Network, data: Tensor, streams: Streams, on_epoch=None):
         super().__init__(settings, network, data, streams, on_epoch)
         self.low, high = data.aminmax()
-        self.span = high - self.low
-        self.views = as_views(settings.views)
+        self.span = high - self.low if high > self.low else torch.ones_like(high)
 
-    def pretrain(self, tick) -> History:
+    def pretrain(self, n_epochs: int, tick) -> History:
         """Tell the views of an image from those of others."""
         s, simclr = self.settings, self.network.simclr
 
@@ -38,9 +38,7 @@ class ImagePhases(Phases):
             return {"contrast": losses.nt_xent(simclr(self.two_views(rows)), s.temperature)}
 
         optimizer = adamw(simclr, s.pretrain_learning_rate, s.weight_decay)
-        simclr.train()
-        epochs = (self.rows() for _ in range(s.pretrain_epochs))
-        return train(step, optimizer, epochs, s.pretrain_epochs, on_epoch=tick)
+        return self.train(simclr, step, optimizer, n_epochs, tick)
 
     def schedule(self, progress: float) -> float:
         """Rise to the full learning rate."""
@@ -52,11 +50,22 @@ class ImagePhases(Phases):
         """Return what a step of clustering sees: two views of each image."""
         return self.two_views(rows)
 
-    def label(self, tick) -> History:
+    def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Return the losses of two views of a batch, embedding and logits of the second."""
+        s, network = self.settings, self.network
+        z = network.encoder(x)
+        other, own = z.chunk(2, dim=1)
+        logits = network.clusters(own)
+        parts = {"clustering": s._weight * s._objective(network.clusters, logits, own, other)}
+        if s.method != "dec":
+            parts["contrast"] = losses.nt_xent(network.simclr.projector(z), s.temperature)
+        return parts, own, logits
+
+    def label(self, n_epochs: int, tick) -> History:
         """Let confident rows teach a head that starts as the nearest centre."""
         s, network = self.settings, self.network
         network.head.start(network.clusters.centres, self.embed(), s.confidence)
-        harder = replace(self.views, cutout=HIDDEN)
+        harder = replace(as_views(s.views), cutout=HIDDEN)
 
         def step(rows: Tensor, _progress: float) -> dict[str, Tensor]:
             with torch.no_grad():
@@ -65,18 +74,16 @@ class ImagePhases(Phases):
             loss = losses.confident_cross_entropy(logits, teacher, s.confidence)
             return {"cross-entropy": loss}
 
-        rate = s.self_label_learning_rate
-        optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True)
-        network.train()
-        epochs = (self.rows() for _ in range(s.self_label_epochs))
-        history = train(step, optimizer, epochs, s.self_label_epochs, on_epoch=tick)
+        optimizer = adam(network, lr=s.self_label_learning_rate)
+        history = self.train(network, step, optimizer, n_epochs, tick)
         set_statistics(network.encoder, self.passes())
         self._put_centres_at_means()
         return history
 
     def two_views(self, rows: Tensor) -> Tensor:
         """Return the first views of a batch, then the second ones."""
-        return torch.cat([self.view(rows, self.views), self.view(rows, self.views)], dim=1)
+        kind = as_views(self.settings.views)
+        return torch.cat([self.view(rows, kind), self.view(rows, kind)], dim=1)
 
     def view(self, rows: Tensor, kind: Views) -> Tensor:
         """Draw a view of each image of a batch, in the scale of the images."""

@@ -1,6 +1,7 @@
-"""The training loop: stacks equal single models, histories add up, checkpoints hold."""
+"""The training loop: stacks equal single models, histories add up."""
 
-import os
+import threading
+from functools import partial
 from math import isclose
 
 import numpy as np
@@ -9,8 +10,6 @@ import torch
 from torch import nn
 
 from whycluster.training import device, loop
-from whycluster.training.adam import StackedAdam
-from whycluster.training.checkpoint import Checkpoint, fingerprint
 from whycluster.training.layers import StackedMLP, take
 from whycluster.training.loop import train
 from whycluster.training.losses import reconstruction_error
@@ -38,8 +37,8 @@ def fit_autoencoder(data, seeds, n_epochs=6):
         x = data[rows]
         return {"error": reconstruction_error(network(x), x)}
 
-    epochs = (streams.batches(len(data), 6) for _ in range(n_epochs))
-    history = train(step, optimizer, epochs, n_epochs, schedule=loop.cosine(0.1))
+    batches = partial(streams.batches, len(data), 6)
+    history = train(step, optimizer, batches, n_epochs, schedule=loop.cosine(0.1))
     return network, history
 
 
@@ -110,7 +109,7 @@ def test_small_steps_are_taken_on_one_thread_and_large_ones_on_all(monkeypatch, 
 
     weight = nn.Parameter(torch.ones(1))
     batches = [torch.zeros(1, 4, dtype=torch.long)] * 3
-    train(step, torch.optim.SGD([weight]), [batches], 1)
+    train(step, torch.optim.SGD([weight]), lambda: batches, 1)
     assert seen == expected
     assert n_threads[-1] == 2
 
@@ -124,7 +123,7 @@ def test_subnormal_numbers_are_zero_in_training_and_only_there():
         return {"error": weight.square()}
 
     seen, weight = [], nn.Parameter(torch.ones(1))
-    train(step, torch.optim.SGD([weight]), [[torch.zeros(1, 4, dtype=torch.long)]], 1)
+    train(step, torch.optim.SGD([weight]), lambda: [torch.zeros(1, 4, dtype=torch.long)], 1)
     assert seen == [0]
     assert 0 < product() < 1e-38
 
@@ -136,7 +135,8 @@ def run_by_hand(values, epochs, **kwargs):
     def step(rows, progress):
         return {"a": values[rows].mean(dim=1) + 0 * weight, "b": weight - weight + progress}
 
-    return train(step, torch.optim.SGD([weight], lr=1.0), epochs, len(epochs), **kwargs)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    return train(step, optimizer, iter(epochs).__next__, len(epochs), **kwargs)
 
 
 class TestHistory:
@@ -163,6 +163,18 @@ class TestHistory:
         )
         assert seen == [(0, [4.0]), (1, [5.0]), (2, [6.0])]
 
+    def test_what_comes_before_an_epoch_comes_before_its_batches(self):
+        seen = []
+        weight = torch.nn.Parameter(torch.ones(1))
+        train(
+            lambda rows, _progress: {"a": weight},
+            torch.optim.SGD([weight]),
+            lambda: seen.append("batches") or [torch.tensor([[0]])],
+            2,
+            before_epoch=seen.append,
+        )
+        assert seen == [0, "batches", 1, "batches"]
+
     def test_divergence_is_named(self):
         epochs = [[torch.tensor([[i]])] for i in range(3)]
         with pytest.raises(FloatingPointError, match="diverged: 'a' is inf in epoch 1; scale"):
@@ -188,7 +200,7 @@ def run_plateau(losses_by_epoch, *, patience, decay_patience, lr=1.0):
         return {"loss": losses_[rows[0, 0]] + slope - slope.detach()}
 
     rows = [[torch.full((losses_.shape[1], 1), e)] for e in range(len(losses_))]
-    history = train(step, optimizer, rows, len(rows), plateau=plateau)
+    history = train(step, optimizer, iter(rows).__next__, len(rows), plateau=plateau)
     return module.weight.detach()[:, 0].tolist(), plateau, history
 
 
@@ -254,7 +266,7 @@ class TestSchedule:
         train(
             lambda rows, progress: {"sum": sum(weights)},
             torch.optim.SGD(groups),
-            epochs,
+            iter(epochs).__next__,
             2,
             schedule=lambda progress: 1 - progress,
         )
@@ -268,6 +280,27 @@ class TestSettings:
             assert torch.get_float32_matmul_precision() == "medium"
         with pytest.raises(RuntimeError, match="shapes"), device.matmul_precision("medium"):
             torch.ones(2, 3) @ torch.ones(2, 3)
+        assert torch.get_float32_matmul_precision() == before
+
+    def test_threads_that_want_other_precisions_take_turns(self):
+        seen = []
+
+        def compute(precision):
+            for _ in range(50):
+                with device.matmul_precision(precision):
+                    seen.append((precision, torch.get_float32_matmul_precision()))
+                    with device.matmul_precision("highest"):  # as reclustering does
+                        seen.append(("highest", torch.get_float32_matmul_precision()))
+                    seen.append((precision, torch.get_float32_matmul_precision()))
+
+        before = torch.get_float32_matmul_precision()
+        threads = [threading.Thread(target=compute, args=(p,)) for p in ("high", "medium") * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(seen) == 600
+        assert all(wanted == was for wanted, was in seen)
         assert torch.get_float32_matmul_precision() == before
 
     def test_progress_bar_only_when_asked(self, capsys):
@@ -288,181 +321,3 @@ class TestSettings:
             device.resolve_device("cuda:0")
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         assert device.resolve_device("auto").type == "cuda"
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
-
-
-def run_phases(folder, data, *, fail_in=None, mark="settings"):
-    """Train in two phases with a checkpoint; return weights, losses and the phases that ran."""
-    streams = Streams(SEEDS)
-    network = StackedMLP(WIDTHS, streams)
-    data = data.float()
-    ran = []
-
-    def phase(name):
-        def run():
-            if name == fail_in:
-                raise Killed
-            ran.append(name)
-            optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-            epochs = [list(streams.batches(len(data), 6)) for _ in range(2)]
-
-            def step(rows, _progress):
-                x = data[rows] + 0.1 * streams.normal(rows.shape[1], 5)
-                return {"error": reconstruction_error(network(x), data[rows])}
-
-            return train(step, optimizer, epochs, 2)
-
-        return run
-
-    keep = Checkpoint(folder, fingerprint({"mark": mark}, data.numpy(), SEEDS))
-    history = [keep.phase(name, network, streams, phase(name)) for name in ("first", "second")]
-    return network.state_dict(), [h["error"] for h in history], ran
-
-
-def assert_same(result, expected):
-    weights, losses, _ = result
-    assert all(torch.equal(weights[name], expected[0][name]) for name in expected[0])
-    np.testing.assert_array_equal(losses, expected[1])
-
-
-class TestCheckpoint:
-    @pytest.fixture
-    def expected(self, data):
-        return run_phases(None, data)
-
-    def test_resuming_after_a_phase_equals_an_uninterrupted_run(self, tmp_path, data, expected):
-        with pytest.raises(Killed):
-            run_phases(tmp_path, data, fail_in="second")
-        resumed = run_phases(tmp_path, data)
-        assert resumed[2] == ["second"]
-        assert_same(resumed, expected)
-        again = run_phases(tmp_path, data)
-        assert again[2] == []
-        assert_same(again, expected)
-
-    def test_without_a_folder_nothing_is_written(self, tmp_path, data, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        assert run_phases(None, data)[2] == ["first", "second"]
-        assert list(tmp_path.iterdir()) == []
-
-    def test_killed_while_writing_leaves_no_checkpoint(self, tmp_path, data, expected, monkeypatch):
-        def killed(*_):
-            raise Killed
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", killed)
-            with pytest.raises(Killed):
-                run_phases(tmp_path, data)
-        assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
-        resumed = run_phases(tmp_path, data)
-        assert resumed[2] == ["first", "second"]
-        assert_same(resumed, expected)
-        assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors"}
-
-    @pytest.mark.parametrize("keep", [0, 7, 100, -1], ids=["empty", "header", "part", "last byte"])
-    def test_damaged_checkpoint_is_named_and_not_used(self, tmp_path, data, expected, keep):
-        run_phases(tmp_path, data)
-        (path,) = tmp_path.glob("second-*")
-        path.write_bytes(path.read_bytes()[:keep])
-        with pytest.warns(UserWarning, match=r"second-.* is damaged .* this phase runs again"):
-            resumed = run_phases(tmp_path, data)
-        assert resumed[2] == ["second"]
-        assert_same(resumed, expected)
-
-    def test_checkpoint_of_other_settings_is_not_used(self, tmp_path, data):
-        run_phases(tmp_path, data)
-        assert run_phases(tmp_path, data, mark="other")[2] == ["first", "second"]
-
-    def test_checkpoint_of_other_data_is_not_used(self, tmp_path, data):
-        run_phases(tmp_path, data)
-        assert run_phases(tmp_path, data.flip(0))[2] == ["first", "second"]
-
-    def test_checkpoint_of_another_kind_of_device_is_not_used(
-        self, tmp_path, data, expected, monkeypatch
-    ):
-        with monkeypatch.context() as patch:  # a CUDA generator has a state of 16 bytes
-            patch.setattr(Streams, "state", lambda self: torch.zeros(len(self), 16).byte())
-            run_phases(tmp_path, data)
-        with pytest.warns(UserWarning, match="another kind of device"):
-            resumed = run_phases(tmp_path, data)
-        assert_same(resumed, expected)
-
-    def test_seconds_are_those_of_the_run_that_trained(self, tmp_path):
-        keep, streams = Checkpoint(tmp_path, "f"), Streams(SEEDS)
-        network = StackedMLP(WIDTHS, streams)
-        first = keep.phase("only", network, streams, dict)["seconds"]
-        assert first.shape == (3,)
-        assert first[0] > 0
-        restored = keep.phase("only", network, streams, dict)["seconds"]
-        np.testing.assert_array_equal(restored, first)
-
-
-class TestFingerprint:
-    X = np.arange(6, dtype=np.float32).reshape(2, 3)
-
-    def test_is_stable(self):
-        assert fingerprint({"a": 1, "b": (2, 3)}, self.X, [0]) == fingerprint(
-            {"b": (2, 3), "a": 1}, self.X.copy(), [0]
-        )
-
-    @pytest.mark.parametrize(
-        ("settings", "data", "seeds"),
-        [
-            ({"a": 2}, X, [0]),
-            ({"a": 1}, X + 1, [0]),
-            ({"a": 1}, X.reshape(3, 2), [0]),
-            ({"a": 1}, X, [1]),
-            ({"a": 1}, X, [0, 1]),
-        ],
-        ids=["settings", "values", "shape", "seed", "number of seeds"],
-    )
-    def test_changes_with(self, settings, data, seeds):
-        assert fingerprint(settings, data, seeds) != fingerprint({"a": 1}, self.X, [0])
-
-    def test_changes_with_the_source(self, tmp_path):
-        source = tmp_path / "losses.py"
-        source.write_text("loss = 0")
-        before = fingerprint({}, self.X, [0], [source])
-        source.write_text("loss = 1")
-        assert fingerprint({}, self.X, [0], [source]) != before
-
-
-ADAM = dict(lr=0.1, weight_decay=0.01)
-
-
-class TestStackedAdam:
-    def parameters(self):
-        return [torch.nn.Parameter(torch.arange(6.0).view(3, 2)), torch.nn.Parameter(torch.ones(3))]
-
-    def step(self, optimizer, parameters, n_active):
-        optimizer.zero_grad()
-        optimizer.n_active = n_active
-        sum(p[:n_active].square().sum() for p in parameters).backward()
-        optimizer.step()
-
-    def test_all_models_together_take_the_step_of_adam(self):
-        ours, theirs = self.parameters(), self.parameters()
-        stacked = StackedAdam(ours, [1, 2], **ADAM)
-        plain = torch.optim.Adam(theirs, **ADAM)
-        for _ in range(4):
-            self.step(stacked, ours, 3)
-            self.step(plain, theirs, 3)
-        for a, b in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(a, b)
-
-    def test_a_model_that_sits_out_is_as_if_the_step_were_not(self):
-        ours, alone = (
-            self.parameters(),
-            [p.detach()[2:].requires_grad_() for p in self.parameters()],
-        )
-        stacked = StackedAdam(ours, [2, 1], **ADAM)
-        plain = torch.optim.Adam(alone, **ADAM)
-        for n_active in (3, 2, 2, 3):
-            self.step(stacked, ours, n_active)
-            if n_active == 3:
-                self.step(plain, alone, 1)
-        for a, b in zip(ours, alone, strict=True):
-            torch.testing.assert_close(a[2:], b)
