@@ -14,7 +14,6 @@ that a feature pushes up and rows that it pushes down; here it is the mean absol
 
 from collections.abc import Sequence
 from copy import copy as shallow_copy
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from whycluster.contract import persistence
 from whycluster.contract.explanation import Explanation
+from whycluster.contract.intact import reading
 from whycluster.gower import GowerClustering
 from whycluster.imn.estimators import IMNClassifier
 
@@ -257,12 +257,13 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def load(cls, path) -> "ClusterwiseIMN":
         """Read an estimator that `save` wrote. Runs no code from the files."""
         own, _ = persistence.load(cls, path)
-        names = {WHOLE, "clusterer", *own.models_} | ({"encoder"} if own.encoder else set())
-        parts = {name: persistence.load_part(Path(path) / name) for name in names}
-        own.whole_, own.models_ = parts[WHOLE], [parts[name] for name in own.models_]
-        own.clusterer, own.clusterer_ = _revive(own.clusterer, parts["clusterer"])
-        own.encoder, own.encoder_ = _revive(own.encoder, parts.get("encoder"))
-        own.model, own.report_ = persistence.rebuild(own.model), pd.DataFrame(**own.report_)
+        with reading(path):
+            names = {WHOLE, "clusterer", *own.models_} | ({"encoder"} if own.encoder else set())
+            parts = {name: persistence.load_part(path, name) for name in sorted(names)}
+            own.whole_, own.models_ = parts[WHOLE], [parts[name] for name in own.models_]
+            own.clusterer, own.clusterer_ = _revive(own.clusterer, parts["clusterer"])
+            own.encoder, own.encoder_ = _revive(own.encoder, parts.get("encoder"))
+            own.model, own.report_ = persistence.rebuild(own.model), pd.DataFrame(**own.report_)
         return own
 
     def _parts(self) -> dict:

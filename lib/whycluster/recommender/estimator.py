@@ -298,6 +298,8 @@ class ClustRecNet(Declared, Savable, BaseEstimator):
             return cls.load(folder)
 
     def _resume(self, weights: dict[str, Tensor]) -> None:
+        if any(len(weight) != self.n_folds for weight in weights.values()):
+            raise ValueError(f"n_folds={self.n_folds}, but there are weights of another number")
         network = NETWORKS[self.network](len(NAMES), Streams(range(self.n_folds)))
         network.load_state_dict(weights)
         self.network_ = network.eval()

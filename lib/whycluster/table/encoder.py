@@ -258,10 +258,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     @classmethod
     def load(cls, path) -> "TableEncoder":
         """Read an encoder that `save` wrote. Runs no code from the file."""
-        from whycluster.contract import persistence
+        from whycluster.contract import intact, persistence
 
         encoder, _ = persistence.load(cls, path)
-        encoder._keep([from_plain(column) for column in encoder.columns_])
+        with intact.reading(path):
+            encoder._keep([from_plain(column) for column in encoder.columns_])
         return encoder
 
     def _keep(self, columns: list[Column]) -> None:
