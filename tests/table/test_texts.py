@@ -220,6 +220,39 @@ class TestSentenceEmbedding:
         clone(embed).set_params(model="other").transform(["a", "bcd"])
         assert len(stand_in) == 3
 
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda path: path.write_bytes(b""),
+            lambda path: path.write_bytes(path.read_bytes()[:-1]),
+            lambda path: path.write_bytes(b"PK" + path.read_bytes()),
+            lambda path: np.save(path, np.zeros((1, 3), np.float32)),
+            lambda path: np.save(path, np.zeros((2, 3))),
+            lambda path: np.save(path, np.array([None, None]), allow_pickle=True),
+        ],
+    )
+    def test_a_damaged_file_of_the_cache_is_written_anew(self, stand_in, tmp_path, damage):
+        embed = SentenceEmbedding("some-model", cache=tmp_path)
+        first = embed.transform(["a", "bcd"])
+        (path,) = tmp_path.iterdir()
+        whole = path.read_bytes()
+        damage(path)
+        np.testing.assert_array_equal(embed.transform(["a", "bcd"]), first)
+        assert len(stand_in) == 2
+        assert path.read_bytes() == whole
+
+    @pytest.mark.usefixtures("stand_in")
+    def test_a_kill_while_the_cache_is_written_leaves_no_damaged_file(self, tmp_path, monkeypatch):
+        def killed(file, rows):
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+        embed = SentenceEmbedding("some-model", cache=tmp_path)
+        monkeypatch.setattr(np, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            embed.transform(["a", "bcd"])
+        assert not list(tmp_path.iterdir())
+
     @pytest.mark.usefixtures("stand_in")
     def test_a_model_that_cannot_be_had_is_one_line(self):
         with pytest.raises(FileNotFoundError, match="no sentence transformer 'missing'") as error:

@@ -33,6 +33,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from whycluster import datasets
+from whycluster.contract import intact
+from whycluster.contract.files import aside
 from whycluster.datasets import files
 from whycluster.datasets.registry import File
 from whycluster.table.wordnet import lemma
@@ -152,7 +154,8 @@ class SentenceEmbedding(TransformerMixin, BaseEstimator):
     batch_size : int, default=32
     device : str, default="auto"
     cache : path or None, default=None
-        Folder for embeddings: the same texts are embedded once. They are kept by model name.
+        Folder for embeddings: the same texts are embedded once. They are kept by model name; a
+        damaged file is written anew.
     verbose : int, default=0
         1: a progress bar.
     """
@@ -182,18 +185,21 @@ class SentenceEmbedding(TransformerMixin, BaseEstimator):
         """
         texts = list(check_texts(texts))
         path = self._cached(texts)
-        if path and path.exists():
-            return np.load(path, allow_pickle=False)
+        rows = _read_rows(path, len(texts)) if path else None
+        if rows is None:
+            rows = self._embed(texts)
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write_rows(path, rows)
+        return rows
+
+    def _embed(self, texts: Sequence[str]) -> np.ndarray:
         device = None if self.device == "auto" else self.device
         embedder = _load_model(str(self.model), device)
         rows = embedder.encode(
             texts, batch_size=self.batch_size, show_progress_bar=bool(self.verbose)
         )
-        rows = np.asarray(rows, np.float32)
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, rows)
-        return rows
+        return np.asarray(rows, np.float32)
 
     def _cached(self, texts: Sequence[str]) -> Path | None:
         if self.cache is None:
@@ -203,6 +209,20 @@ class SentenceEmbedding(TransformerMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
+
+
+def _read_rows(path: Path, n_rows: int) -> np.ndarray | None:
+    """Return cached embeddings; None if there are none that are whole."""
+    try:
+        rows = intact.read_array(path)
+    except (FileNotFoundError, intact.Damaged):
+        return None
+    return rows if rows.ndim == 2 and len(rows) == n_rows and rows.dtype == np.float32 else None
+
+
+def _write_rows(path: Path, rows: np.ndarray) -> None:
+    with aside(path) as provisional, provisional.open("wb") as file:
+        np.save(file, rows)
 
 
 def _load_model(name: str, device: str | None):
