@@ -158,6 +158,15 @@ class TestLabel:
         with pytest.raises(ValueError, match="labelled with other settings"):
             label(small.iloc[:2], path, algorithms=other)
 
+    def test_a_damaged_file_of_scores_is_named_and_kept(self, small, tmp_path):
+        path = tmp_path / "labels.parquet"
+        label(small.iloc[:1], path, algorithms=FEW)
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(ValueError, match=r"labels\.parquet cannot be read") as error:
+            label(small.iloc[:1], path, algorithms=FEW)
+        assert "\n" not in str(error.value)
+        assert [p.name for p in tmp_path.iterdir()] == ["labels.parquet"]
+
 
 def _count_calls(monkeypatch):
     done = []

@@ -1,12 +1,14 @@
 """What a fitted NeurCAM says: its terms, their graphs, and the table of a spreadsheet."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from whycluster.contract.files import aside
 from whycluster.contract.validation import check_predict
 from whycluster.neurcam.terms import N_KNOTS, N_VALUES, Terms, knots, shares, tabulate
 
@@ -78,7 +80,8 @@ class ShapeReading:
         columns = ["term", "feature", "value", "feature_2", "value_2", *self._cluster_columns()]
         table = pd.concat([intercept, *frames], ignore_index=True).reindex(columns=columns)
         if path is not None:
-            table.to_csv(path, index=False)
+            with aside(Path(path)) as provisional:
+                table.to_csv(provisional, index=False)
         return table
 
     def _describe_terms(self, X: np.ndarray) -> None:

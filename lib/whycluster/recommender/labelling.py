@@ -8,7 +8,6 @@ knows neither.
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from sklearn.metrics import adjusted_rand_score, pairwise_distances
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
+from whycluster.contract.files import aside
+from whycluster.contract.wording import short
 from whycluster.metrics import validity_indices
 from whycluster.recommender.algorithms import ALGORITHMS, Algorithm, reach
 from whycluster.recommender.generation import generate
@@ -141,6 +142,15 @@ def _compact(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**rows[floats].round(5)).astype(kinds)
 
 
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's are either
+        raise ValueError(
+            f"{path} cannot be read ({short(error)}); restore it, or delete it to label anew"
+        ) from error
+
+
 class _Store:
     """Scores in memory and in one Parquet file, which is replaced as a whole."""
 
@@ -151,7 +161,7 @@ class _Store:
         self.terms = terms
         self.saved = time.monotonic()
         if self.path and self.path.exists():
-            self.kept = pd.read_parquet(self.path)
+            self.kept = _read(self.path)
             if self.kept.attrs.get("terms") != terms:
                 raise ValueError(
                     f"{self.path} was labelled with other settings; give another path or delete it"
@@ -178,9 +188,8 @@ class _Store:
         self.rows, self.saved = [], time.monotonic()
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_suffix(".partial")
-            self.kept.to_parquet(partial, compression="zstd")
-            os.replace(partial, self.path)
+            with aside(self.path) as provisional:
+                self.kept.to_parquet(provisional, compression="zstd")
 
     def table(self, numbers: pd.Index) -> pd.DataFrame:
         """Return the scores of these data sets, in their order."""

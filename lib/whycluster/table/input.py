@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_wine
 
+from whycluster.contract.files import aside
 from whycluster.contract.wording import short
 from whycluster.table.forms import PLAIN_NUMBER, TableError
 
@@ -251,5 +252,6 @@ def write_example(path: str | Path, random_state: int = 0) -> Path:
     table.insert(1, "country", "Italy")
     table.insert(2, "colour", shade)
     table["cultivar"] = wines.target.map(dict(enumerate(["Barolo", "Grignolino", "Barbera"])))
-    table.to_csv(path, index=False)
+    with aside(Path(path)) as provisional:
+        table.to_csv(provisional, index=False)
     return Path(path)

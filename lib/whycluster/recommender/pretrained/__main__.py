@@ -1,12 +1,12 @@
 """Label more data sets and train the model of the package; see --help."""
 
 import argparse
-import json
 import time
 
 import numpy as np
 import torch
 
+from whycluster.contract.files import write_json
 from whycluster.recommender.estimator import ClustRecNet, score
 from whycluster.recommender.generation import DataSets, manifest
 from whycluster.recommender.labelling import label, wide
@@ -49,7 +49,7 @@ def train(n_jobs: int = 1) -> dict:
         "folds": {name: values.mean() for name, values in model.fold_scores_.items()},
         "test": test_scores(model),
     }
-    (MODEL / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(MODEL / "training.json", record)
     return record
 
 
