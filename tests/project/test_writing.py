@@ -12,7 +12,6 @@ ALLOWED = {
     ("contract/persistence.py", "_write"): "writes into the folder that `save` has aside",
     ("datasets/files.py", "_extract"): "pooch gives it a temporary file and renames that",
     ("runs/kernel.py", "start_kernel"): "a log is read while it grows",
-    ("training/checkpoint.py", "_keep"): "writes aside and renames by itself",
 }
 WRITERS = {"write_text", "write_bytes", "save_file", "savez", "savez_compressed", "savetxt"}
 WRITERS |= {"savefig", "copy2", "copyfile", "copyfileobj", "copytree", "tofile", "urlretrieve"}
