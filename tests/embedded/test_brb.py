@@ -1,5 +1,7 @@
 """Soft resets keep what they promise; reclustering finds clusters and answers per model."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -191,6 +193,10 @@ class TestReclustering:
         stack = recluster(blobs, 5, method, Streams([5, 6])).centres
         alone = recluster(blobs[1:], 5, method, Streams([6])).centres
         torch.testing.assert_close(stack[1:], alone)
+
+    @pytest.mark.parametrize("method", sorted(reclustering.METHODS))
+    def test_every_reclustering_is_documented(self, method):
+        assert f'"{method}"' in inspect.getdoc(BRB)
 
     def test_empty_clusters_are_filled(self):
         z = torch.tensor([[[0.0], [0.1], [5.0], [9.0]]])

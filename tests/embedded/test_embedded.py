@@ -4,9 +4,9 @@ import inspect
 import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from planted import square
 from scipy.stats import multivariate_normal
 from sklearn.datasets import make_blobs
 
@@ -20,7 +20,6 @@ from whycluster.training import losses
 from whycluster.training.streams import Streams
 
 METHODS = [DEC, IDEC, DCN]
-NAMES = [f"noise_{i}" for i in range(3)] + ["left", "right"]
 TINY = dict(
     hidden_layers=(8,), pretrain_epochs=2, max_epochs=4, batch_size=32, n_init=2, random_state=0,
     device="cpu",
@@ -30,19 +29,9 @@ SMALL = dict(
 )
 
 
-def plant(n_samples, seed):
-    """Four clusters in two columns of five."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(4, size=n_samples)
-    X = rng.normal(scale=0.15, size=(n_samples, 5))
-    X[:, 3] += np.where(y % 2, 1, -1)
-    X[:, 4] += np.where(y // 2, 1, -1)
-    return pd.DataFrame(X, columns=NAMES), y
-
-
 @pytest.fixture(scope="module")
 def planted():
-    return plant(240, seed=0)
+    return square(240, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +61,7 @@ class TestTruth:
             assert clustering_accuracy(planted[1], model.labels_) >= 0.98
 
     def test_rows_never_seen_are_put_in_their_cluster(self, model):
-        X_new, y_new = plant(200, seed=1)
+        X_new, y_new = square(200, seed=1)
         assert clustering_accuracy(y_new, model.predict(X_new)) >= 0.98
 
     def test_planted_features_are_on_top_by_name(self, model, X):

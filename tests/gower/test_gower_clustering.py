@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kmedoids import fasterpam
+from planted import mixed
 from scipy.cluster.hierarchy import fcluster
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
@@ -12,24 +13,6 @@ from sklearn.preprocessing import StandardScaler
 from whycluster import GowerClustering
 from whycluster.gower import gower_distances, partition
 from whycluster.metrics import silhouette_of_distances
-
-
-def planted(n_rows=120, seed=0, missing=0.0):
-    """Return a mixed table whose clusters differ in income, job and owner, and the clusters."""
-    rng = np.random.default_rng(seed)
-    cluster = np.sort(rng.choice(3, n_rows, p=[0.45, 0.35, 0.2]))
-    table = pd.DataFrame(
-        {
-            "income": rng.normal(1000 + 2000 * cluster, 150),
-            "job": np.array(["clerk", "nurse", "cook"])[cluster],
-            "owner": cluster == 1,
-            "age": rng.integers(20, 60, n_rows),
-            "height": rng.normal(170, 10, n_rows),
-            "colour": pd.Categorical(rng.choice(["red", "blue"], n_rows, p=[0.9, 0.1])),
-        }
-    )
-    hidden = rng.random(table.shape) < missing
-    return table.astype({"owner": object}).mask(hidden) if missing else table, cluster
 
 
 def points(*groups):
@@ -46,7 +29,7 @@ def sizes(model):
 class TestPartition:
     @pytest.fixture
     def distances(self):
-        return gower_distances(planted()[0])
+        return gower_distances(mixed()[0])
 
     @pytest.mark.parametrize("k", [1, 2, 5, 60, 120])
     def test_a_cut_is_that_of_scipy(self, distances, k):
@@ -104,7 +87,7 @@ class TestPartition:
 class TestTruth:
     @pytest.mark.parametrize("method", ["average", "k-medoids", "k-means"])
     def test_planted_clusters_and_their_columns_are_found(self, method):
-        X, cluster = planted()
+        X, cluster = mixed()
         model = GowerClustering(method=method, random_state=0).fit(X)
         assert adjusted_rand_score(cluster, model.labels_) == 1
         assert sizes(model) == sorted(sizes(model), reverse=True)
@@ -115,15 +98,15 @@ class TestTruth:
         assert weak.max(axis=None) < 0.2 * strong.min(axis=None)
 
     def test_missing_values_are_no_obstacle(self):
-        X, cluster = planted(missing=0.08)
+        X, cluster = mixed(missing=0.08)
         model = GowerClustering().fit(X)
         assert adjusted_rand_score(cluster, model.labels_) > 0.8
         np.testing.assert_array_equal(model.predict(X), model.labels_)
         assert np.isfinite(model.explain(X).sample).all()
 
     def test_new_rows_are_placed(self):
-        X, _ = planted()
-        new, cluster = planted(80, seed=1)
+        X, _ = mixed()
+        new, cluster = mixed(80, seed=1)
         for assign in ("medoid", "neighbour"):
             labels = GowerClustering(assign=assign).fit(X).predict(new)
             assert adjusted_rand_score(cluster, labels) == 1
@@ -206,7 +189,7 @@ class TestRules:
             assert model.candidates_.tolist() == [k]
 
     def test_ranges_learned_anew_weigh_numbers_more_in_a_part(self):
-        X, _ = planted(200)
+        X, _ = mixed(200)
         splits = {}
         for rescale in (False, True):
             model = GowerClustering(rescale=rescale, min_silhouette=-1, max_share=0.3).fit(X)
@@ -220,7 +203,7 @@ class TestRules:
         assert splits[True][1]["silhouettes"] == pytest.approx(expected, abs=1e-5)
 
     def test_weights_and_codes_reach_the_distance(self):
-        X, _ = planted()
+        X, _ = mixed()
         X["code"] = np.random.default_rng(0).integers(0, 2, len(X)) * 9
         weights = dict.fromkeys(set(X) - {"code"}, 0.0)
         model = GowerClustering(2, weights=weights, categories=["code"]).fit(X)
@@ -231,7 +214,7 @@ class TestRules:
 
 class TestMethods:
     def test_medoids_are_the_best_of_the_restarts(self):
-        X, _ = planted()
+        X, _ = mixed()
         D = gower_distances(X)
         model = GowerClustering(4, method="k-medoids", n_init=4, random_state=1).fit(X)
         cost = D[:, model.medoid_indices_].min(axis=1).sum()
@@ -240,13 +223,13 @@ class TestMethods:
         assert model.medoid_agreement_ == 1
 
     def test_k_means_on_numbers_is_that_of_scikit_learn(self):
-        X = planted()[0][["income", "age"]]
+        X = mixed()[0][["income", "age"]]
         ours = GowerClustering(4, method="k-means", n_init=10, random_state=0).fit(X)
         theirs = KMeans(4, n_init=10, random_state=0).fit(StandardScaler().fit_transform(X))
         assert adjusted_rand_score(theirs.labels_, ours.labels_) == 1
 
     def test_k_means_names_the_column_with_missing_values(self):
-        X, _ = planted(missing=0.08)
+        X, _ = mixed(missing=0.08)
         with pytest.raises(ValueError, match="column 'income' has missing values, which k-means"):
             GowerClustering(method="k-means").fit(X)
 
@@ -310,11 +293,11 @@ class TestAnswers:
         assert labels[2] == labels[3]
 
     def test_saved_and_loaded_with_everything(self, tmp_path):
-        X, _ = planted(missing=0.08)
+        X, _ = mixed(missing=0.08)
         model = GowerClustering(weights={"age": 0.5}, random_state=0).fit(X)
         model.save(tmp_path)
         loaded = GowerClustering.load(tmp_path)
-        new, _ = planted(30, seed=5)
+        new, _ = mixed(30, seed=5)
         np.testing.assert_array_equal(loaded.predict(new), model.predict(new))
         np.testing.assert_array_equal(loaded.transform(new), model.transform(new))
         np.testing.assert_array_equal(loaded.explain(X).sample, model.explain(X).sample)
@@ -328,7 +311,7 @@ class TestAnswers:
 
 class TestSample:
     def test_the_others_are_assigned(self):
-        X, cluster = planted(400)
+        X, cluster = mixed(400)
         model = GowerClustering(sample_size=60, random_state=0).fit(X)
         assert model.sample_indices_.shape == (60,)
         assert model.rows_.shape == (60, 6)
@@ -340,13 +323,13 @@ class TestSample:
         )
 
     def test_another_seed_draws_other_rows(self):
-        X, _ = planted(400)
+        X, _ = mixed(400)
         drawn = [GowerClustering(sample_size=60, random_state=s).fit(X) for s in (0, 0, 1)]
         np.testing.assert_array_equal(drawn[0].sample_indices_, drawn[1].sample_indices_)
         assert (drawn[0].sample_indices_ != drawn[2].sample_indices_).any()
 
     def test_too_many_rows_are_refused_with_the_remedy_which_helps(self):
-        X, cluster = planted(400)
+        X, cluster = mixed(400)
         with pytest.raises(
             MemoryError,
             match=r"400 rows takes 0\.0 GiB, more than max_memory=0.001.*"
@@ -360,10 +343,10 @@ class TestSample:
 class TestBadInput:
     @pytest.fixture
     def model(self):
-        return GowerClustering().fit(planted()[0])
+        return GowerClustering().fit(mixed()[0])
 
     def test_a_level_never_seen_is_counted_and_placed_by_the_other_columns(self, model):
-        X, _ = planted()
+        X, _ = mixed()
         with pytest.warns(UserWarning, match="column 'job': 120 rows with a level never seen"):
             labels = model.predict(X.assign(job="pilot"))
         np.testing.assert_array_equal(labels, model.labels_)
@@ -381,10 +364,10 @@ class TestBadInput:
     )
     def test_a_column_that_changes_type_is_named(self, model, values, message):
         with pytest.raises(ValueError, match=message):
-            model.predict(planted()[0].assign(**values))
+            model.predict(mixed()[0].assign(**values))
 
     def test_a_row_without_values_is_named(self, model):
-        X, _ = planted()
+        X, _ = mixed()
         X = X.astype(object)
         X.loc[7] = None
         with pytest.raises(ValueError, match="row 7 has no value in any column; drop it"):
@@ -408,7 +391,7 @@ class TestBadInput:
     )
     def test_impossible_settings(self, settings, message):
         with pytest.raises(ValueError, match=message):
-            GowerClustering(**settings).fit(planted()[0])
+            GowerClustering(**settings).fit(mixed()[0])
 
     def test_equal_rows_have_no_clusters_to_find(self):
         with pytest.raises(ValueError, match="all 2 columns are constant"):
@@ -421,14 +404,14 @@ class TestBadInput:
         assert sizes(model) == [5, 5]
 
     def test_a_progress_bar_changes_nothing(self, model, capsys):
-        seen = GowerClustering(verbose=1).fit(planted()[0])
+        seen = GowerClustering(verbose=1).fit(mixed()[0])
         np.testing.assert_array_equal(seen.labels_, model.labels_)
         assert "split" in capsys.readouterr().err
 
 
 class TestSilhouette:
     def test_equal_to_scikit_learn(self):
-        D = gower_distances(planted()[0], dtype=float)
+        D = gower_distances(mixed()[0], dtype=float)
         labels = np.random.default_rng(0).integers(0, 5, 120)
         labels[:2] = [5, 6]  # alone in their clusters
         expected = silhouette_score(D, labels, metric="precomputed")

@@ -1,10 +1,9 @@
 """IDC finds planted clusters and planted features, keeps its promises, and names bad input."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from sklearn.datasets import make_blobs
+from planted import TRIANGLE, triangle
 
 from whycluster import IDC
 from whycluster.idc import phases
@@ -12,9 +11,8 @@ from whycluster.metrics import clustering_accuracy
 from whycluster.training import stack
 from whycluster.training.streams import Streams
 
-NAMES = ["noise_a", "left", "noise_b", "noise_c", "right", "noise_d", "high", "noise_e"]
 PLANTED = {"left", "right", "high"}
-IS_PLANTED = np.array([name in PLANTED for name in NAMES])
+IS_PLANTED = np.array([name in PLANTED for name in TRIANGLE])
 TINY = dict(
     hidden_layers=(16,),
     gate_units=8,
@@ -41,19 +39,9 @@ SMALL = dict(
 )
 
 
-def plant(n_samples, seed):
-    """Three clusters in three columns of eight; the other five hold noise of a fifth their size."""
-    rng = np.random.default_rng(seed)
-    centres = [[-1, -1, 0], [1, -1, 0], [0, 1, 1.2]]
-    blobs, y = make_blobs(n_samples, centers=centres, cluster_std=0.15, random_state=seed)
-    X = pd.DataFrame(rng.normal(scale=0.2, size=(n_samples, 8)), columns=NAMES)
-    X.loc[:, IS_PLANTED] = blobs
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def planted():
-    return plant(240, seed=0)
+    return triangle(240, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +73,7 @@ class TestTruth:
         assert clustering_accuracy(planted[1], model.labels_) >= 0.99
 
     def test_rows_never_seen_are_put_in_their_cluster(self, model):
-        X_new, y_new = plant(200, seed=1)
+        X_new, y_new = triangle(200, seed=1)
         assert clustering_accuracy(y_new, model.predict(X_new)) >= 0.99
 
     def test_planted_features_are_on_top_by_name(self, model, X):
@@ -150,7 +138,7 @@ class TestAttributes:
         assert model.embedding_.shape == (240, 3)
         assert model.restart_coding_loss_.shape == (3,)
         assert model.restart_labels_.shape == (3, 240)
-        assert model.feature_names_in_.tolist() == NAMES
+        assert model.feature_names_in_.tolist() == TRIANGLE
         assert model.fit_seconds_ > 0
 
     def test_gates_are_within_their_range(self, model):
@@ -283,7 +271,7 @@ class TestPrediction:
         np.testing.assert_array_equal(why.cluster, model.global_gates_.astype(why.cluster.dtype))
         np.testing.assert_allclose(why.overall, expected.mean(axis=0), atol=1e-6)
         assert why.kind == "gate"
-        assert why.feature_names == tuple(NAMES)
+        assert why.feature_names == tuple(TRIANGLE)
 
     def test_decision_module_gives_logits_with_a_gradient(self, model, X):
         x = torch.tensor(X.to_numpy(), dtype=torch.float32, requires_grad=True)

@@ -1,6 +1,11 @@
 """Metrics on tables small enough to work by hand, and at their limits."""
 
+import importlib
+import inspect
 import itertools
+import pkgutil
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +14,22 @@ from sklearn.metrics import silhouette_score
 
 from whycluster import metrics
 from whycluster.metrics import neighbours
+
+
+def test_every_metric_is_handed_out_and_tested():
+    scores = set()
+    for module in pkgutil.iter_modules(metrics.__path__, "whycluster.metrics."):
+        found = vars(importlib.import_module(module.name))
+        scores |= {
+            name
+            for name, value in found.items()
+            if inspect.isfunction(value) and value.__module__ == module.name and name[0] != "_"
+        }
+    helpers = {"as_sets", "as_table", "as_vector", "by_size", "check_same_length", "factorize"}
+    helpers |= {"unit_ranks"}
+    assert scores - helpers <= set(metrics.__all__)
+    text = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
+    assert [name for name in scores - helpers if not re.search(rf"\b{name}\(", text)] == []
 
 
 class TestClusteringAccuracy:

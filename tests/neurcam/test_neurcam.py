@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from planted import OWN, own_features
 
 from whycluster import NeurCAM
 from whycluster.metrics import clustering_accuracy
@@ -11,28 +12,16 @@ from whycluster.neurcam import additive, estimator, network, phases
 from whycluster.training.centres import fast_squared_distances
 from whycluster.training.losses import fuzzy_clustering_loss, fuzzy_memberships
 
-NAMES = [f"noise_{i}" for i in range(10)]
-NAMES[2:2], NAMES[6:6], NAMES[11:11] = ["left"], ["right"], ["high"]
 PLANTED = {"left", "right", "high"}
-CENTRES = np.array([[-1, -1, -1], [1.5, -1, -1], [-1, 1.5, -1], [-1, -1, 1.5]])
 SMALL = dict(hidden_units=24, n_bases=12, device="cpu")
 TINY = SMALL | dict(
     warmup_epochs=8, anneal_epochs=4, max_epochs=20, n_init=1, random_state=0, batch_size=50
 )
 
 
-def plant(n_samples, seed):
-    """Four clusters, each but one high in its own feature; ten other features are noise."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 4, n_samples)
-    X = pd.DataFrame(rng.normal(scale=0.5, size=(n_samples, 13)), columns=NAMES)
-    X[["left", "right", "high"]] = CENTRES[y] + rng.normal(scale=0.25, size=(n_samples, 3))
-    return X, y
-
-
 @pytest.fixture(scope="module")
 def planted():
-    return plant(160, seed=0)
+    return own_features(160, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +53,13 @@ class TestTruth:
         assert np.median(scores) >= 0.98
 
     def test_rows_never_seen_are_put_in_their_cluster(self, models):
-        X_new, y_new = plant(200, seed=1)
+        X_new, y_new = own_features(200, seed=1)
         best = min(models, key=lambda model: model.inertia_)
         assert clustering_accuracy(y_new, best.predict(X_new)) >= 0.98
 
     def test_noise_changes_nothing(self, models, X):
         best = min(models, key=lambda model: model.inertia_)
-        noise = [name for name in NAMES if name not in PLANTED]
+        noise = [name for name in OWN if name not in PLANTED]
         other = X.assign(**dict.fromkeys(noise, 7.0))
         np.testing.assert_array_equal(best.transform(other), best.transform(X))
         importance = best.explain(X).to_frame("overall")["contribution"]
@@ -158,7 +147,7 @@ class TestTable:
         model.export_table(tmp_path / "model.csv", tolerance=1e-3)
         table = pd.read_csv(tmp_path / "model.csv")
         assert len(table) < 400
-        for rows in (X, plant(300, seed=2)[0]):
+        for rows in (X, own_features(300, seed=2)[0]):
             logits = evaluate_table(table, rows)
             np.testing.assert_allclose(logits, model.transform(rows), atol=5e-3)
             np.testing.assert_array_equal(logits.argmax(axis=1), model.predict(rows))
@@ -346,7 +335,7 @@ class TestBadInput:
         ("settings", "message"),
         [
             ({"n_shapes": 14}, "n_shapes=14 exceeds the 13 features of X"),
-            ({"n_pairs": 79}, "n_pairs=79 exceeds the 78 pairs of 13 features"),
+            ({"n_pairs": 79}, "n_pairs=79 exceeds the 78 pairs of n_features=13"),
             ({"n_shapes": 0}, "n_shapes=0 and n_pairs=0 leave no shape function"),
             ({"n_shapes": -1}, "'n_shapes' .* Got -1"),
             ({"n_shapes": 0.5}, "'n_shapes' .* Got 0.5"),

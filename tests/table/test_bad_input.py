@@ -203,9 +203,8 @@ def test_new_rows_with_wrong_dates_and_ranks():
 @pytest.mark.parametrize(
     ("n_clusters", "words"),
     [
-        (0, ["n_clusters=0 is below 2"]),
-        (1, ["n_clusters=1 is below 2"]),
-        (-3, ["n_clusters=-3 is below 2"]),
+        (0, ["n_clusters=0 is below 1"]),
+        (-3, ["n_clusters=-3 is below 1"]),
         (31, ["n_clusters=31", "30 distinct rows"]),
         (2.5, ["n_clusters=2.5 is not a whole number"]),
         ("3", ["n_clusters='3' is not a whole number"]),

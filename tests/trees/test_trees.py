@@ -4,12 +4,12 @@ import itertools
 import types
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from planted import corners
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_iris, make_blobs
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
@@ -22,17 +22,11 @@ SOFT = SoftClusteringTree(
     4, depth=3, max_epochs=60, batch_size=128, learning_rate=0.05, random_state=1, device="cpu"
 )
 TAO = TAOClusteringTree(4, depth=3, random_state=0)
-CENTERS = [[-2, -2], [-2, 2], [2, -2], [2, 2]]
 
 
 @pytest.fixture(scope="module")
 def planted():
-    """Return four clusters in the corners of (age, income), and three features of noise."""
-    rows, y = make_blobs([40, 45, 55, 60], centers=CENTERS, cluster_std=0.4, random_state=0)
-    noise = np.random.default_rng(0).normal(size=(200, 3))
-    names = ["height", "age", "weight", "income", "size"]
-    columns = np.column_stack([noise[:, 0], rows[:, 0], noise[:, 1], rows[:, 1], noise[:, 2]])
-    return pd.DataFrame(columns, columns=names), y
+    return corners()
 
 
 @pytest.fixture(scope="module", params=[SOFT, TAO], ids=["soft", "TAO"])

@@ -277,7 +277,7 @@ class NeurCAM(ShapeReading, Float32Transformer, ClusterMixin, StackedEstimator):
             )
         if self.n_pairs > n_possible:
             raise ValueError(
-                f"n_pairs={self.n_pairs} exceeds the {n_possible} pairs of {n_features} features; "
+                f"n_pairs={self.n_pairs} exceeds the {n_possible} pairs of n_features={n_features}; "
                 "pass at most that"
             )
         if self._n_shapes + self.n_pairs == 0:

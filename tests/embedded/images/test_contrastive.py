@@ -4,9 +4,9 @@ import itertools
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from planted import patterns
 from sklearn.cluster import KMeans
 
 from whycluster import BRB
@@ -27,24 +27,9 @@ TINY = NET | dict(
 TEXTURES = Views(crop=0.4)
 
 
-def plant(n_samples, seed):
-    """Noisy 8x8 images of rows, columns or squares that start anywhere: no two are aligned."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(3, size=n_samples)
-    images = rng.normal(60, 25, size=(n_samples, 8, 8))
-    down, across = np.mgrid[:8, :8]
-    for image, kind, (top, left) in zip(
-        images, y, rng.integers(4, size=(n_samples, 2)), strict=True
-    ):
-        row, column = (down + top) // 2, (across + left) // 2
-        image += 135 * ((row, column, row + column)[kind] % 2)
-    names = [f"pixel_{i}" for i in range(64)]
-    return pd.DataFrame(images.reshape(n_samples, -1), columns=names), y
-
-
 @pytest.fixture(scope="module")
 def planted():
-    return plant(150, seed=0)
+    return patterns(150, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +69,7 @@ class TestTruth:
         assert clustering_accuracy(y, KMeans(3, random_state=0).fit_predict(X)) < 0.6
 
     def test_images_never_seen_are_put_in_their_cluster(self, found):
-        X_new, y_new = plant(100, seed=1)
+        X_new, y_new = patterns(100, seed=1)
         assert clustering_accuracy(y_new, found.predict(X_new)) >= 0.95
 
     def test_attributions_add_up_to_the_logit(self, found, X):
