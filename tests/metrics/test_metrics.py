@@ -383,3 +383,40 @@ class TestExplanationStability:
             metrics.explanation_stability([[1, 2], [1, 2, 3]])
         with pytest.raises(ValueError, match="method is 'kendall'"):
             metrics.explanation_stability([[1, 2], [1, 2]], method="kendall")
+
+
+class TestIndices:
+    X = np.array([[0.0], [1.0], [5.0], [7.0], [20.0], [21.0]])
+    LABELS = tuple("aabbcc")
+
+    def test_dunn_is_the_narrowest_gap_over_the_widest_cluster(self):
+        assert metrics.dunn(self.X, self.LABELS) == 2  # 5 - 1 over 7 - 5
+        assert metrics.dunn([[0.0], [3.0]], [0, 1]) == np.inf
+        with pytest.raises(ValueError, match="Dunn index of one cluster is undefined"):
+            metrics.dunn(self.X, [0] * 6)
+
+    def test_validity_indices_by_hand(self):
+        found = metrics.validity_indices(self.X, self.LABELS)
+        assert list(found) == ["silhouette", "Calinski-Harabasz", "Davies-Bouldin", "Dunn"]
+        assert found["Dunn"] == 2
+        # Clusters with means 0.5, 6, 20.5 and mean distances to them 0.5, 1, 0.5.
+        assert found["Davies-Bouldin"] == pytest.approx(-(2 * 1.5 / 5.5 + 1.5 / 14.5) / 3)
+        between = 2 * sum((m - 9) ** 2 for m in (0.5, 6, 20.5)) / 2
+        assert found["Calinski-Harabasz"] == pytest.approx(between / (3 / 3))
+        a = np.array([1, 1, 2, 2, 1, 1])
+        b = np.array([6, 5, 4.5, 6.5, 14, 15])
+        assert found["silhouette"] == pytest.approx(((b - a) / b).mean())
+
+    @pytest.mark.parametrize("labels", [[0] * 6, range(6)])
+    def test_validity_indices_of_one_cluster_or_as_many_as_rows_are_missing(self, labels):
+        assert np.isnan(list(metrics.validity_indices(self.X, list(labels)).values())).all()
+
+    def test_external_scores_by_hand(self):
+        found = metrics.external_scores([0, 0, 1, 1], ["x", "x", "x", "y"])
+        assert found["ACC"] == 0.75
+        assert found["ARI"] == pytest.approx(0)  # pairs: 1 shared, 1 expected
+        # Mutual information ln 2 - 3/4 H(1/3) over the mean of the entropies.
+        h = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))
+        quarters = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+        mutual = np.log(2) - 0.75 * h
+        assert found["NMI"] == pytest.approx(mutual / ((np.log(2) + quarters) / 2))
