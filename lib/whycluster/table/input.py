@@ -27,11 +27,17 @@ _MAGIC = {
     b"%PDF": "a PDF: export the table as CSV",
 }
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+# What pandas takes for "no value"; it publishes no list.
+_MISSING_WORDS = (
+    "#N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan null"
+)
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _DECIMAL_POINT = re.compile(r"\s*[-+]?\d*\.\d+\s*")
 
 
-def read(path: str | Path, *, missing: tuple[str, ...] = ("?",)) -> pd.DataFrame:
+def read(
+    path: str | Path, *, missing: tuple[str, ...] = ("?",), as_text: bool = False
+) -> pd.DataFrame:
     r"""Read a table with column names in its first line.
 
     Parameters
@@ -43,6 +49,9 @@ def read(path: str | Path, *, missing: tuple[str, ...] = ("?",)) -> pd.DataFrame
         Windows-1252, else Latin-1. Where commas do not separate fields, they may be decimal.
     missing : tuple of str
         What else means "no value", besides an empty field and pandas' own list (`NA`, `null`, ...).
+    as_text : bool, default=False
+        Leave every cell of a text file as it is written; only an empty field is missing. Otherwise
+        `numbers_where_plain` follows.
 
     Returns
     -------
@@ -75,7 +84,9 @@ def read(path: str | Path, *, missing: tuple[str, ...] = ("?",)) -> pd.DataFrame
     if not path.exists():
         raise TableError(f"{path}: no such file; check the name and the folder")
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
-    table, reading = _read_parquet(path) if is_parquet else _read_text(path, missing)
+    table, reading = _read_parquet(path) if is_parquet else _read_text(path)
+    if not is_parquet and not as_text:
+        table = numbers_where_plain(table, missing, reading["decimal sign"])
     table = check_table(table, f"{path.name}: ")
     rows, columns = table.shape
     table.attrs["reading"] = {"file": path.name, **reading, "rows": rows, "columns": columns}
@@ -93,7 +104,36 @@ def _read_parquet(path):
     return table, {"format": "Parquet"}
 
 
-def _read_text(path, missing):
+def numbers_where_plain(
+    table: pd.DataFrame, missing: tuple[str, ...] = (), decimal: str = "."
+) -> pd.DataFrame:
+    """Return a table of text with numbers in the columns that hold nothing else.
+
+    Parameters
+    ----------
+    table : DataFrame of shape (n_rows, n_columns), of text
+    missing : tuple of str
+        What else means "no value", besides pandas' own list; such cells become missing.
+    decimal : {".", ","}
+        The decimal sign.
+
+    Examples
+    --------
+    >>> numbers_where_plain(pd.DataFrame({"a": ["1", "NA"], "b": ["1", "x"]})).dtypes.tolist()
+    [dtype('float64'), <StringDtype(na_value=nan)>]
+    """
+    words = {*_MISSING_WORDS.split(), *missing}
+    return table.apply(lambda values: _numbers_if_plain(values.mask(values.isin(words)), decimal))
+
+
+def _numbers_if_plain(values, decimal):
+    texts = values.dropna().str.strip().str.replace(decimal, ".", regex=False)
+    if not all(map(PLAIN_NUMBER.fullmatch, texts)):
+        return values
+    return pd.to_numeric(texts).reindex(values.index)
+
+
+def _read_text(path):
     text, encoding = _decode(_read_bytes(path), path.name)
     delimiter = _sniff_delimiter(text)
     header, decimal = _scan_records(text, delimiter, path.name)
@@ -101,10 +141,10 @@ def _read_text(path, missing):
         table = pd.read_csv(
             io.StringIO(text),
             sep=delimiter,
-            decimal=decimal,
-            na_values=list(missing),
+            dtype=str,
+            keep_default_na=False,
+            na_values=[""],
             index_col=False,
-            low_memory=False,
         )
     except pd.errors.ParserError as error:
         raise TableError(f"{path.name}: {error}; is a quotation mark left open?") from None
