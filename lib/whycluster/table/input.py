@@ -1,70 +1,79 @@
 """A user's own table, from a file to a DataFrame, or one line that says why not."""
 
-import csv
-import gzip
-import io
 import re
-import sys
-import warnings
-import zlib
 from collections import Counter
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from sklearn.datasets import load_wine
 
 from whycluster.contract.files import aside
 from whycluster.contract.wording import short
+from whycluster.table import footer, output, workbook
+from whycluster.table.decoding import find_encoding, open_text
+from whycluster.table.dialect import SEPARATORS, find_dialect, ragged, whole_records
 from whycluster.table.forms import PLAIN_NUMBER, TableError
+from whycluster.table.layout import lay_out, name_columns
 
-_MAGIC = {
-    b"PAR1": "a Parquet file: rename it to .parquet",
-    b"PK\x03\x04": "a zip archive or an Excel workbook: export the sheet as CSV",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook: export the sheet as CSV",
-    b"\x89HDF": "an HDF5 file: export the table as CSV or Parquet",
-    b"%PDF": "a PDF: export the table as CSV",
-}
-_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_HEAD = 400  # lines, or rows of a sheet, that the layout is decided from
+_CELLS = 20_000  # cells that are held as Python objects at a time
+_EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 # What pandas takes for "no value"; it publishes no list.
 _MISSING_WORDS = (
-    "#N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan null"
+    "#N/A #N/A N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan"
+    " null"
 )
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _DECIMAL_POINT = re.compile(r"\s*[-+]?\d*\.\d+\s*")
 
 
 def read(
-    path: str | Path, *, missing: tuple[str, ...] = ("?",), as_text: bool = False
+    path: str | Path,
+    *,
+    header: str = "auto",
+    encoding: str | None = None,
+    sheet: str | None = None,
+    missing: tuple[str, ...] = ("?",),
+    as_text: bool = False,
 ) -> pd.DataFrame:
-    r"""Read a table with column names in its first line.
+    r"""Read a table from a text file, a workbook or a Parquet file.
 
     Parameters
     ----------
     path : str or Path
-        A Parquet file (`.parquet`, `.pq`) or a text file, plain or gzipped, with commas,
-        semicolons, tabs or bars between the fields. The delimiter is the one that splits the first
-        50 records most evenly. Text is taken as UTF-8, UTF-16 with a byte-order mark, else
-        Windows-1252, else Latin-1. Where commas do not separate fields, they may be decimal.
+        A Parquet file (`.parquet`, `.pq`), a workbook (`.xlsx`, `.xls`, `.ods`, ...), or text,
+        plain or gzipped, with commas, semicolons, tabs, bars or blanks between the fields. The
+        separator is the one that splits the first records most evenly.
+    header : {"auto", "yes", "no"}, default="auto"
+        Whether the first line gives the names of the columns. "auto" takes it for a row if it looks
+        like the lines below it.
+    encoding : str, optional
+        Of a text file, if what is found is wrong.
+    sheet : str, optional
+        Of a workbook, if not the first that holds anything.
     missing : tuple of str
         What else means "no value", besides an empty field and pandas' own list (`NA`, `null`, ...).
     as_text : bool, default=False
-        Leave every cell of a text file as it is written; only an empty field is missing. Otherwise
-        `numbers_where_plain` follows.
+        Leave every cell of a text file or workbook as it is written; only an empty one is missing.
+        Otherwise `numbers_where_plain` follows.
 
     Returns
     -------
     DataFrame of shape (n_rows, n_columns)
-        Both at least 2. `attrs["reading"]` says how it was read: format, encoding, delimiter,
-        decimal sign, rows, columns.
+        Both at least 2. `attrs["reading"]` says how it was read: file, format, encoding and how
+        sure it is, separator, header ("line 3", or "made"), rows, columns, and what else there was:
+        row names, units, lines above and below the table, and notes, sentences for the report.
 
     Raises
     ------
     TableError
-        If there is no such file, it is a folder, empty, binary or damaged, a record has another
-        number of fields than the header, two columns share a name, or there are fewer than two
-        rows or columns.
+        If there is no such file, it is a folder, empty, binary or damaged, a record among others
+        has another number of fields, or there are fewer than two rows or columns.
 
     Examples
     --------
@@ -75,33 +84,176 @@ def read(
       colour  alcohol
     0    red     13.5
     1  white     12.1
-    >>> read(path).attrs["reading"]["delimiter"]
+    >>> read(path).attrs["reading"]["separator"]
     'semicolon'
     """
     path = Path(path)
+    if header not in ("auto", "yes", "no"):
+        raise TableError(f"header={header!r} is none of 'auto', 'yes' and 'no'")
     if path.is_dir():
         raise TableError(f"{path} is a folder: give the file inside it")
     if not path.exists():
         raise TableError(f"{path}: no such file; check the name and the folder")
-    is_parquet = path.suffix.lower() in (".parquet", ".pq")
-    table, reading = _read_parquet(path) if is_parquet else _read_text(path)
-    if not is_parquet and not as_text:
-        table = numbers_where_plain(table, missing, reading["decimal sign"])
+    table, reading = _read(path, header, encoding, sheet)
+    if not as_text and reading["format"] != "Parquet":
+        decimal = "." if reading.get("separator") == "comma" else _decimal_sign(table)
+        table = numbers_where_plain(table, missing, decimal)
     table = check_table(table, f"{path.name}: ")
     rows, columns = table.shape
-    table.attrs["reading"] = {"file": path.name, **reading, "rows": rows, "columns": columns}
+    table.attrs["reading"] = {"file": path.name, "rows": rows, "columns": columns, **reading}
     return table
+
+
+def _read(path, header, encoding, sheet):
+    suffix = path.suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        return _read_parquet(path)
+    if suffix in workbook.SUFFIXES:
+        return _read_workbook(path, header, sheet)
+    return _read_text(path, header, encoding)
+
+
+# --- text and workbooks ----------------------------------------------------------------------
+
+
+def _read_text(path, header, encoding):
+    encoding = find_encoding(path, encoding)
+    with open_text(path, encoding) as lines:
+        head = list(islice(lines, _HEAD))
+        dialect = find_dialect(head)
+        first = whole_records(dialect, head)
+        if not first:
+            raise TableError(f"{path.name}, line 1: is a quotation mark left open there?")
+        records = dialect.records(chain(head, lines), path.name)
+        table, found = _assemble(records, first, path.name, header)
+    how = {"format": "text", "encoding": encoding.name, "encoding is": encoding.sure}
+    how["separator"] = SEPARATORS[dialect.separator]
+    found["notes"] = [encoding.note] * bool(encoding.note) + found["notes"]
+    return table, how | found
+
+
+def _read_workbook(path, header, sheet):
+    records, name, notes = workbook.open_sheet(path, sheet)
+    first = list(islice(records, _HEAD))
+    table, found = _assemble(chain(first, records), first, path.name, header)
+    found["notes"] = notes + found["notes"]
+    return table, {"format": "workbook", "sheet": name} | found
+
+
+def _assemble(records, first, name, header):
+    """Return the rows among records as a table of text, and what else there was."""
+    layout = lay_out(first, name, header)
+    columns, strays = _fill(islice(records, layout.n_before, None), layout.width, name)
+    table = pa.table(columns, [str(i) for i in range(layout.width)]).to_pandas()
+    table = table.set_axis(layout.names, axis=1)
+    below = footer.texts_below(strays, layout.width, name)
+    table, more, notes = footer.cut_below(table)
+    table, told = _without_empty_end(table)
+    if output.is_ours(table):
+        table, told = output.restore(table), [*told, "apostrophes before formulas were taken off"]
+    found = {
+        "header": layout.header,
+        "row names": layout.row_names,
+        "units": layout.units,
+        "lines above": layout.above,
+        "lines below": more + below,
+        "notes": layout.notes + notes + told,
+    }
+    return table, found
+
+
+def _fill(records, width, name):
+    """Return text by column, and the records at the end that are not as wide as the table."""
+    columns, strays = [[] for _ in range(width)], []
+    while chunk := list(islice(records, max(16, _CELLS // width))):
+        rows = _as_wide_as(chunk, width, strays, name)
+        for column, values in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
+            column.append(pa.array(values, pa.string()))
+    return [_join(columns.pop(0)) for _ in range(width)], strays
+
+
+def _as_wide_as(records, width, strays, name):
+    """Return the fields of those records that are as wide; put others into `strays`."""
+    rows = []
+    for line, fields in records:
+        if len(fields) != width:
+            strays.append((line, fields))
+        elif strays:
+            raise ragged(name, strays[0][0], len(strays[0][1]), width)
+        else:
+            rows.append(fields)
+    return rows
+
+
+def _join(parts):
+    text = pa.chunked_array(parts, pa.string()).cast(pa.large_string()).combine_chunks()
+    return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def _without_empty_end(table):
+    """Take off last columns with neither name nor value, which a separator at the end makes."""
+    n_columns = table.shape[1]
+    while n_columns > 1 and _is_nothing(table, n_columns - 1):
+        n_columns -= 1
+    n_empty = table.shape[1] - n_columns
+    note = f"columns at the end with neither name nor value are none: {n_empty}"
+    return table.iloc[:, :n_columns], [note] if n_empty else []
+
+
+def _is_nothing(table, place):
+    return table.columns[place] == f"column {place + 1}" and table.iloc[:, place].isna().all()
+
+
+# --- Parquet ---------------------------------------------------------------------------------
 
 
 def _read_parquet(path):
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+        stored = pq.read_table(path)
+        table = stored.to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise TableError(f"{path.name}: not a readable Parquet file ({reason})") from None
-    if not isinstance(table.index, pd.RangeIndex):
-        table = table.reset_index()
-    return table, {"format": "Parquet"}
+    table, notes = _with_index(_with_exact_integers(table, stored))
+    given = [_as_name(name) for name in table.columns]
+    names, told = name_columns(given)
+    if any(not isinstance(name, str) for name in table.columns):
+        notes.append("column names that were no text are now: " + short(", ".join(given), 100))
+    return table.set_axis(names, axis=1), {"format": "Parquet", "notes": notes + told}
+
+
+def _as_name(name):
+    return " / ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
+def _with_exact_integers(table, stored):
+    """Keep 64-bit integers with gaps as they are, where pandas rounds them to floats."""
+    for i, field in enumerate(stored.schema):
+        is_whole = field.type in _EXACT and stored.column(i).null_count
+        if is_whole and (table.columns == field.name).sum() == 1:
+            exact = stored.select([i]).replace_schema_metadata(None)
+            table[field.name] = exact.to_pandas(types_mapper=_EXACT.get)[field.name].array
+    return table
+
+
+def _with_index(table):
+    """Make columns of an index that is not just the number of the row."""
+    if isinstance(table.index, pd.RangeIndex):
+        return table, []
+    levels = table.index.to_frame(index=False)
+    unnamed = {i: f"index {i + 1}" for i, name in enumerate(table.index.names) if name is None}
+    levels.columns = [unnamed.get(i, name) for i, name in enumerate(table.index.names)]
+    told = f"columns made of the index: {short(', '.join(map(str, levels.columns)), 100)}"
+    return pd.concat([levels, table.reset_index(drop=True)], axis=1), [told]
+
+
+# --- numbers ---------------------------------------------------------------------------------
+
+
+def _decimal_sign(table):
+    commas = any(values.str.fullmatch(_DECIMAL_COMMA).any() for _, values in table.items())
+    points = any(values.str.fullmatch(_DECIMAL_POINT).any() for _, values in table.items())
+    return "," if commas and not points else "."
 
 
 def numbers_where_plain(
@@ -131,116 +283,6 @@ def _numbers_if_plain(values, decimal):
     if not all(map(PLAIN_NUMBER.fullmatch, texts)):
         return values
     return pd.to_numeric(texts).reindex(values.index)
-
-
-def _read_text(path):
-    text, encoding = _decode(_read_bytes(path), path.name)
-    delimiter = _sniff_delimiter(text)
-    header, decimal = _scan_records(text, delimiter, path.name)
-    try:
-        table = pd.read_csv(
-            io.StringIO(text),
-            sep=delimiter,
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            index_col=False,
-        )
-    except pd.errors.ParserError as error:
-        raise TableError(f"{path.name}: {error}; is a quotation mark left open?") from None
-    table.columns = header
-    named = {"encoding": encoding, "delimiter": _DELIMITERS[delimiter], "decimal sign": decimal}
-    return table, {"format": "text", **named}
-
-
-def _read_bytes(path):
-    """Return the content of a file, unzipped, or say what kind of binary file it is."""
-    try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise TableError(f"{path.name}: cannot be read ({error})") from None
-    for magic, kind in _MAGIC.items():
-        if content.startswith(magic):
-            raise TableError(f"{path.name} is not a text table but {kind}")
-    if not content.strip():
-        raise TableError(f"{path.name} is empty: a table needs a line of column names and rows")
-    return content
-
-
-def _decode(content, name):
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16"), "utf-16"
-    if b"\0" in content:
-        place = content.index(b"\0")
-        raise TableError(f"{name} is not a text table: NUL byte at position {place}")
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        had_mark = content.startswith(b"\xef\xbb\xbf")
-        return text, "utf-8" if encoding == "utf-8-sig" and not had_mark else encoding
-    return content.decode("latin-1"), "latin-1"
-
-
-def _sniff_delimiter(text):
-    """Return the delimiter under which most of the first 50 records are as wide as the header."""
-    return max(_DELIMITERS, key=lambda delimiter: _evenness(text, delimiter))
-
-
-def _evenness(text, delimiter):
-    try:
-        records = list(islice(_numbered_records(text[:1_000_000], delimiter, ""), 50))
-    except TableError:
-        return (False, 0.0, 0)
-    widths = np.array([len(fields) for _, fields in records])
-    return (widths[0] > 1, np.mean(widths == widths[0]), widths[0])
-
-
-def _scan_records(text, delimiter, name):
-    """Return the column names and the decimal sign; raise at the first record of another width."""
-    commas = points = 0
-    records = _numbered_records(text, delimiter, name)
-    _, header = next(records)
-    for line, record in records:
-        if len(record) != len(header):
-            raise TableError(
-                f"{name}, line {line}: {len(record)} fields where the header has {len(header)}; "
-                f"the delimiter was taken to be a {_DELIMITERS[delimiter]}"
-            )
-        if delimiter != ",":
-            commas += any(map(_DECIMAL_COMMA.fullmatch, record))
-            points += any(map(_DECIMAL_POINT.fullmatch, record))
-    return _name_columns(header, name), "," if commas and not points else "."
-
-
-def _numbered_records(text, delimiter, name):
-    """Yield (line on which it starts, fields) of each record that is not blank."""
-    records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        start = 1
-        for record in records:
-            if record:
-                yield start, record
-            start = records.line_num + 1
-    except csv.Error as error:
-        raise TableError(f"{name}, line {start}: {error}") from None
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _name_columns(header, name):
-    names = [cell.strip() or f"column {i}" for i, cell in enumerate(header, start=1)]
-    if all(map(PLAIN_NUMBER.fullmatch, names)):
-        warnings.warn(
-            f"{name}: the first line holds only numbers ({short(', '.join(names))}) and was taken "
-            "as the column names; add a line of names above it if it is a row",
-            stacklevel=5,
-        )
-    return names
 
 
 def check_table(table, where=""):
