@@ -1,7 +1,4 @@
-"""Bad input, from the file to the method: one line that names the offender and what to do."""
-
-import io
-import zipfile
+"""Bad input, from the table to the method: one line that names the offender and what to do."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +6,7 @@ import pytest
 
 from whycluster import IDC
 from whycluster.contract.explanation import Explanation
-from whycluster.table import TableEncoder, TableError, methods, read, summary
+from whycluster.table import TableEncoder, TableError, methods, summary
 
 RNG = np.random.default_rng(0)
 TABLE = pd.DataFrame(
@@ -28,92 +25,6 @@ def assert_one_line(error, *words):
     assert len(message) < 300
     for word in words:
         assert word in message
-
-
-def zipped():
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("sheet.xml", "<a/>")
-    return buffer.getvalue()
-
-
-def parquet():
-    buffer = io.BytesIO()
-    TABLE.to_parquet(buffer)
-    return buffer.getvalue()
-
-
-# Files
-
-FILES = {
-    "empty": (b"", ["table.csv is empty"]),
-    "blank": (b"\n  \n", ["table.csv is empty"]),
-    "header only": (b"a,b\n", ["no rows"]),
-    "one row": (b"a,b\n1,2\n", ["one row"]),
-    "one column": (b"a\n1\n2\n", ["one column ('a')"]),
-    "column twice": (b"a,b,a\n1,2,3\n4,5,6\n", ["'a' appears more than once"]),
-    "NUL bytes": (b"a,b\n1,2\n\0\0,3\n", ["not a text table", "NUL byte"]),
-    "Parquet": (parquet(), ["table.csv", "Parquet", "rename it to .parquet"]),
-    "zip, xlsx": (zipped(), ["Excel workbook", "export the sheet as CSV"]),
-    "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ["old Excel workbook"]),
-    "broken gzip": (b"\x1f\x8b\x08\x00half", ["cannot be read"]),
-    "short row": (b"a,b,c\n1,2,3\n4,5\n", ["line 3", "2 fields", "header has 3"]),
-    "long row": (b"a,b\n1,2\n\n3,4,5\n", ["line 4", "3 fields", "header has 2"]),
-    "row after a line break": (b'a,b\n"x\ny",2\n3\n', ["line 4", "1 fields"]),
-    "open quote": (b'a,b\n1,"2\n3,4\n', ["quotation mark left open"]),
-}
-
-
-@pytest.mark.parametrize("case", FILES)
-def test_bad_file(tmp_path, case):
-    content, words = FILES[case]
-    path = tmp_path / "table.csv"
-    path.write_bytes(content)
-    with pytest.raises(TableError) as error:
-        read(path)
-    assert_one_line(error, "table.csv", *words)
-
-
-def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(TableError) as error:
-        read(tmp_path / "tabel.csv")
-    assert_one_line(error, "tabel.csv: no such file")
-    with pytest.raises(TableError) as error:
-        read(tmp_path)
-    assert_one_line(error, "is a folder")
-
-
-def test_text_called_parquet(tmp_path):
-    path = tmp_path / "table.parquet"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(TableError) as error:
-        read(path)
-    assert_one_line(error, "table.parquet: not a readable Parquet file")
-
-
-def test_cell_of_100_000_characters_is_read_and_left_out(tmp_path):
-    path = tmp_path / "table.csv"
-    cells = ["x" * 100_000, *(f"note {i}" for i in range(29))]
-    TABLE.assign(note=cells).to_csv(path, index=False)
-    table = read(path)
-    encoder = TableEncoder().fit(table)
-    assert len(table["note"][0]) == 100_000
-    assert "note" not in encoder.used_
-    assert len(encoder.report_._repr_html_()) < 10_000
-    assert len(table._repr_html_()) < 20_000
-
-
-def test_cell_longer_than_the_csv_limit_is_read(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text(f"a,b\n{'x' * 200_000},1\ny,2\n")
-    assert read(path)["a"].str.len().tolist() == [200_000, 1]
-
-
-def test_long_cell_as_a_level_stays_short_in_names_and_profile():
-    table = TABLE.assign(note=["x" * 100_000, "y"] * 15)
-    encoder = TableEncoder().fit(table)
-    assert max(map(len, encoder.feature_names_out_)) < 100
-    assert len(encoder.profile(table, np.zeros(30)).to_csv()) < 1000
 
 
 # Columns

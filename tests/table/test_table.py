@@ -1,6 +1,5 @@
-"""A user's table: reading files, typing and encoding columns, and names that survive all of it."""
+"""A user's table: typing and encoding columns, and names that survive all of it."""
 
-import gzip
 import pickle
 
 import numpy as np
@@ -36,78 +35,6 @@ def study(values, **settings):
     table = pd.DataFrame({"x": values, "other": numbers(len(values))})
     encoder = TableEncoder(**settings).fit(table)
     return encoder, encoder.report_.set_index("column").loc["x"]
-
-
-# Reading
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_each_delimiter_is_found(tmp_path, delimiter):
-    lines = [["name", "size"], ["a, b; c", "1.5"], ["d", "2"]]
-    text = "\n".join(delimiter.join(f'"{cell}"' for cell in line) for line in lines)
-    table = read(write(tmp_path, text))
-    assert table.to_dict("list") == {"name": ["a, b; c", "d"], "size": [1.5, 2.0]}
-
-
-@pytest.mark.parametrize(
-    ("codec", "reported"),
-    [("utf-8", "utf-8"), ("utf-8-sig", "utf-8-sig"), ("cp1252", "cp1252"), ("utf-16", "utf-16")],
-)
-def test_encoding_is_found_and_reported(tmp_path, codec, reported):
-    path = write(tmp_path, "naïve,größe\ncafé,1\n€,2\n".encode(codec))
-    table = read(path)
-    assert list(table) == ["naïve", "größe"]
-    assert table["naïve"].tolist() == ["café", "€"]
-    assert table.attrs["reading"]["encoding"] == reported
-
-
-def test_bytes_outside_windows_1252_are_read_as_latin_1(tmp_path):
-    table = read(write(tmp_path, b"a,b\n\x81\xe9,1\nx,2\n"))
-    assert table.attrs["reading"]["encoding"] == "latin-1"
-
-
-def test_decimal_comma_where_commas_do_not_separate(tmp_path):
-    table = read(write(tmp_path, "a;b\n1,5;x\n2,25;y\n"))
-    assert table["a"].tolist() == [1.5, 2.25]
-    assert table.attrs["reading"]["decimal sign"] == ","
-
-
-def test_decimal_point_stays_with_semicolons(tmp_path):
-    assert read(write(tmp_path, "a;b\n1.5;x\n2.25;y\n"))["a"].tolist() == [1.5, 2.25]
-
-
-def test_gzip_and_parquet_hold_the_same_table(tmp_path):
-    table = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
-    zipped = write(tmp_path, gzip.compress(table.to_csv(index=False).encode()), "t.csv.gz")
-    table.to_parquet(tmp_path / "t.parquet")
-    assert read(zipped).equals(read(tmp_path / "t.parquet"))
-
-
-def test_parquet_keeps_a_named_index_as_a_column(tmp_path):
-    pd.DataFrame({"a": [1, 2]}, index=pd.Index(["p", "q"], name="key")).to_parquet(
-        tmp_path / "t.parquet"
-    )
-    assert list(read(tmp_path / "t.parquet")) == ["key", "a"]
-
-
-def test_question_mark_and_further_words_mean_missing(tmp_path):
-    path = write(tmp_path, "a,b\n?,1\nnone of your business,2\nx,NA\n")
-    assert read(path).isna().sum().tolist() == [1, 1]
-    assert read(path, missing=("?", "none of your business")).isna().sum().tolist() == [2, 1]
-
-
-def test_column_without_a_name_gets_its_place(tmp_path):
-    assert list(read(write(tmp_path, ",b\n0,1\n1,2\n"))) == ["column 1", "b"]
-
-
-def test_first_line_of_numbers_is_questioned(tmp_path):
-    with pytest.warns(UserWarning, match="first line holds only numbers"):
-        read(write(tmp_path, "1,2\n3,4\n5,6\n"))
-
-
-def test_quoted_line_breaks_do_not_break_records(tmp_path):
-    table = read(write(tmp_path, 'a,b\n"one\ntwo",1\nthree,2\n'))
-    assert table["a"].tolist() == ["one\ntwo", "three"]
 
 
 # What a column is

@@ -35,6 +35,12 @@ class Dialect:
     skips_blanks: bool = False
     skipped_lines: int = 0
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the report."""
+        name = SEPARATORS[self.separator]
+        return [f"line 1 says that the separator is a {name}"] if self.skipped_lines else []
+
     def records(self, lines: Iterable[str], name: str) -> Iterator[Record]:
         """Yield the records of a file, without blank lines.
 
@@ -102,7 +108,7 @@ def _is_one_value(cell):
 
 def _are_numbers_in_columns(lines):
     records = [fields for _, fields in whole_records(Dialect(" "), lines)]
-    cells = [cell for fields in records for cell in fields]
+    cells = [cell for fields in records[1:] for cell in fields]
     is_even = len(records) > 1 and len(set(map(len, records))) == 1 and len(records[0]) > 1
     return is_even and np.mean([is_number(cell) for cell in cells]) >= 0.5
 

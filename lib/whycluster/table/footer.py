@@ -1,6 +1,7 @@
 """What follows the rows of a table: totals, notes, empty lines."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,10 @@ from whycluster.table.dialect import Record, is_number, ragged
 
 _TOTAL = re.compile(
     r"(grand |sub)?(totals?|totale|totaal|sum|summe|gesamt\w*|insgesamt|zwischensumme|suma|somme"
-    r"|итого|всего|合计|合計|总计|総計|합계|means?|average|mittelwert|durchschnitt|moyenne|media)\b.*",
+    r"|итого|всего|合计|合計|总计|総計|합계)\b.*",
     re.I,
 )
+_MEAN = re.compile(r"(means?|averages?|mittelwert|durchschnitt|moyenne|promedio|media)\b.*", re.I)
 _ROUNDING = 1e-3  # a total of rounded numbers is about their sum
 
 
@@ -60,7 +62,7 @@ def cut_below(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str], list[str]]:
     table, more = _without_empty(table)
     kept, total, notes = _without_total(table)
     if n_empty + more:
-        notes.append(f"{n_empty + more} empty lines at the end are no rows")
+        notes.append(f"empty lines at the end are no rows: {n_empty + more}")
     return kept, total + texts, notes
 
 
@@ -89,27 +91,27 @@ def _without_total(table):
         return table, [], []
     rows, last = table.iloc[:-1], table.iloc[-1]
     filled = last.dropna()
-    is_called = bool(_TOTAL.fullmatch(filled.iloc[0].strip()))
+    is_mean = bool(_MEAN.fullmatch(filled.iloc[0].strip()))
+    is_called = is_mean or bool(_TOTAL.fullmatch(filled.iloc[0].strip()))
     if not is_called and pd.notna(last.iloc[0]):
         return table, [], []
-    agree = [_adds_up(rows[name], cell) for name, cell in filled.items() if is_number(cell)]
+    sums_up = partial(_sums_up, reduce=np.mean if is_mean else np.sum)
+    agree = [sums_up(rows[name], cell) for name, cell in filled.items() if is_number(cell)]
     if agree and (all(agree) or (is_called and np.mean(agree) >= 0.5)):
         return rows, [_text(last)], []
     if not is_called:
         return table, [], []
     called = short(filled.iloc[0], 30)
-    note = f"the last row is called {called!r}, does not add up the others, and was left in"
+    note = f"the last row is called {called!r} but does not sum up the others, and was left in"
     return table, [], [note]
 
 
-def _adds_up(values, total):
-    """Say whether a text is the sum or the mean of others, with decimal points or commas."""
+def _sums_up(values, total, reduce):
+    """Say whether a text is the sum or mean of others, under decimal points or commas."""
     for drop, point in ((",", "."), (".", ",")):
         numbers = _numbers(values, drop, point)
-        wanted = _numbers(pd.Series([total], dtype=str), drop, point)[0]
-        if np.allclose(wanted, numbers.sum(), rtol=_ROUNDING, atol=0):
-            return True
-        if len(numbers) and np.allclose(wanted, numbers.mean(), rtol=_ROUNDING, atol=0):
+        wanted = _numbers(pd.Series([total], dtype=str), drop, point)
+        if len(numbers) and np.allclose(wanted, reduce(numbers), rtol=_ROUNDING, atol=0):
             return True
     return False
 

@@ -128,16 +128,16 @@ def _read_text(path, header, encoding):
         table, found = _assemble(records, first, path.name, header)
     how = {"format": "text", "encoding": encoding.name, "encoding is": encoding.sure}
     how["separator"] = SEPARATORS[dialect.separator]
-    found["notes"] = [encoding.note] * bool(encoding.note) + found["notes"]
-    return table, how | found
+    notes = [encoding.note] * bool(encoding.note) + dialect.notes
+    return table, how | found | {"notes": notes + found["notes"]}
 
 
 def _read_workbook(path, header, sheet):
     records, name, notes = workbook.open_sheet(path, sheet)
     first = list(islice(records, _HEAD))
     table, found = _assemble(chain(first, records), first, path.name, header)
-    found["notes"] = notes + found["notes"]
-    return table, {"format": "workbook", "sheet": name} | found
+    how = {"format": "workbook", "sheet": name}
+    return table, how | found | {"notes": notes + found["notes"]}
 
 
 def _assemble(records, first, name, header):
@@ -148,7 +148,10 @@ def _assemble(records, first, name, header):
     table = table.set_axis(layout.names, axis=1)
     below = footer.texts_below(strays, layout.width, name)
     table, more, notes = footer.cut_below(table)
+    below = more + below
     table, told = _without_empty_end(table)
+    if below:
+        told.append(f"lines below the rows are no rows: {short('; '.join(below), 200)}")
     if output.is_ours(table):
         table, told = output.restore(table), [*told, "apostrophes before formulas were taken off"]
     found = {
@@ -156,7 +159,7 @@ def _assemble(records, first, name, header):
         "row names": layout.row_names,
         "units": layout.units,
         "lines above": layout.above,
-        "lines below": more + below,
+        "lines below": below,
         "notes": layout.notes + notes + told,
     }
     return table, found
@@ -173,11 +176,14 @@ def _fill(records, width, name):
 
 
 def _as_wide_as(records, width, strays, name):
-    """Return the fields of those records that are as wide; put others into `strays`."""
+    """Return the fields of those records that are as wide; put others into `strays`.
+
+    A record of separators only is as good as a blank line.
+    """
     rows = []
     for line, fields in records:
         if len(fields) != width:
-            strays.append((line, fields))
+            strays += [(line, fields)] if any(map(str.strip, fields)) else []
         elif strays:
             raise ragged(name, strays[0][0], len(strays[0][1]), width)
         else:
@@ -209,7 +215,7 @@ def _is_nothing(table, place):
 
 def _read_parquet(path):
     try:
-        stored = pq.read_table(path)
+        stored = pq.ParquetFile(path).read()
         table = stored.to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]

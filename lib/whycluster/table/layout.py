@@ -5,7 +5,7 @@ the report.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -74,11 +74,11 @@ def lay_out(records: list[Record], name: str, header: str = "auto") -> Layout:
     top = _first_of_table(records, width)
     _check_above(records[:top], width, name)
     below = [fields for _, fields in records[top + 1 :] if len(fields) == width]
-    if top and _names_are_one_short(records, top, width, below):
-        return _short_header(records, top, width)
-    is_data = header == "no" or (header == "auto" and _looks_like(records[top][1], below))
-    if is_data:
-        return _no_header(records, top, width, header)
+    if top and header != "no" and _names_are_one_short(records, top, width, below):
+        return _short_header(records, top - 1, width)
+    if header == "no" or (header == "auto" and _looks_like(records[top][1], below)):
+        _check_no_names(records[:top], width, name)
+        return _no_header(records, top, width)
     return _plain_header(records, top, width, below)
 
 
@@ -99,7 +99,7 @@ def _is_padded(fields):
 
 def _check_above(records, width, name):
     for line, fields in records:
-        if len(fields) > width:
+        if len(fields) > width and any(map(str.strip, fields)):
             raise ragged(name, line, len(fields), width)
 
 
@@ -110,47 +110,55 @@ def _names_are_one_short(records, top, width, below):
     return is_header and _looks_like(records[top][1], below, or_unsure=True)
 
 
-def _short_header(records, top, width):
-    line, fields = records[top - 1]
-    ends_empty = not any(record[-1].strip() for _, record in records[top:] if len(record) == width)
-    if ends_empty:
-        names, told = [*fields, ""], f"the rows end with a separator that line {line} lacks"
-    else:
-        names, told = ["row names", *fields], "taken as row names: the first column has no name"
-    names, notes = name_columns(names)
+def _check_no_names(above, width, name):
+    """Refuse what may be names for some of the columns above rows that need other names."""
+    if above and len(above[-1][1]) > 1:
+        raise ragged(name, above[-1][0], len(above[-1][1]), width)
+
+
+def _short_header(records, place, width):
+    line, fields = records[place]
+    rows = [row for _, row in records[place + 1 :] if len(row) == width]
+    ends_empty = not any(row[-1].strip() for row in rows)
+    names, notes = name_columns([*fields, ""] if ends_empty else ["row names", *fields])
+    if not ends_empty:
+        notes.insert(0, f"line {line} names all columns but the first, which holds row names")
     row_names = "" if ends_empty else names[0]
-    return Layout(
-        names, width, top, f"line {line}", _texts(records[: top - 1]), {}, row_names, [told, *notes]
-    )
+    layout = Layout(names, width, place + 1, f"line {line}", row_names=row_names, notes=notes)
+    return _with_above(layout, records[:place])
 
 
-def _no_header(records, top, width, header):
+def _no_header(records, place, width):
     names = [f"column {i}" for i in range(1, width + 1)]
-    note = f"the first line (line {records[top][0]}) looks like the lines below it: taken as a row"
-    told = [f'{note}, and names were made; `header="yes"` overrules'] if header == "auto" else []
-    return Layout(names, width, top, "made", _texts(records[:top]), notes=told)
+    note = (
+        f"line {records[place][0]} looks like the lines below it: it is taken as a row, and names "
+        'were made; `header="yes"` overrules'
+    )
+    return _with_above(Layout(names, width, place, "made", notes=[note]), records[:place])
 
 
-def _plain_header(records, top, width, below):
-    line, fields = records[top]
+def _plain_header(records, place, width, below):
+    line, fields = records[place]
     names, notes = name_columns(fields)
     if all(map(is_number, fields)):
-        notes.append(
-            f"the first line holds only numbers ({short(', '.join(names))}) and was taken as the "
-            'column names; `header="no"` overrules'
-        )
-    units = {}
-    if below and len(records[top + 1][1]) == width:
-        units = _units(names, below[0], below[1:])
+        notes.append(f'line {line} holds only numbers, taken as names; `header="no"` overrules')
+    is_next = bool(below) and records[place + 1][1] is below[0]
+    units = _units(names, below[0], below[1:]) if is_next else {}
     if units:
         told = short(", ".join(units.values()), 60)
-        notes.append(f"line {records[top + 1][0]} holds units ({told}) and is no row")
-    n_before = top + 1 + bool(units)
-    return Layout(names, width, n_before, f"line {line}", _texts(records[:top]), units, "", notes)
+        notes.append(f"line {records[place + 1][0]} holds units ({told}) and is no row")
+    n_before = place + 1 + bool(units)
+    layout = Layout(names, width, n_before, f"line {line}", units=units, notes=notes)
+    return _with_above(layout, records[:place])
 
 
-def _texts(records):
-    return [short(" ".join(filter(None, fields)), 80) for _, fields in records]
+def _with_above(layout, records):
+    texts = [short(" ".join(filter(None, fields)), 80) for _, fields in records]
+    texts = [text for text in texts if text]
+    if not texts:
+        return layout
+    note = f"lines above the table are no rows: {short('; '.join(texts), 200)}"
+    return replace(layout, above=texts, notes=[note, *layout.notes])
 
 
 def name_columns(cells: list[str]) -> tuple[list[str], list[str]]:
