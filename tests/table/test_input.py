@@ -301,7 +301,9 @@ def test_row_of_units_is_kept_beside_the_names():
     assert "line 2 holds units (kg, cm, °C, pt)" in notes(table)
 
 
-@pytest.mark.parametrize("first", ["unknown,unknown", "#DIV/0!,-", "high,high", "1.5,kg"])
+@pytest.mark.parametrize(
+    "first", ["unknown,unknown", "#DIV/0!,-", "high,high", "1.5,kg", "-2.0,-1.0"]
+)
 def test_first_row_that_is_no_row_of_units_stays(tmp_path, first):
     table = read_text(tmp_path, f"a,b\n{first}\n1,2\n3,4\n5,6\n7,9\n")
     assert table.iloc[0].tolist() == first.split(",")

@@ -19,11 +19,15 @@ from whycluster.table.forms import TableError
 Record = tuple[int, list[str]]
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blanks"}
-_MARKS = {",", ";", "\t", "|"}
-_NUMBER = re.compile(r"[-+]?(\d[\d.,' ]*|[.,]\d+)([eE][-+]?\d+)?")
+_MARKS = ",;\t|"
+_NUMBER = re.compile(
+    r"[(<>≤≥~]?\s*[-+]?\s*[$€£¥]?\s*[-+]?(\d[\d.,'\s]*|[.,]\d+)([eE][-+]?\d+)?"
+    r"\s*([$€£¥%‰]|EUR|USD|GBP|CHF)?\)?"
+)
 _THOUSANDS_APART = re.compile(r"[-+]?\d{1,3}( \d{3})+([.,]\d+)?")
 _SEPARATOR_LINE = re.compile(r"sep=([,;|\t])\s*", re.I)
 _QUOTE_AFTER_BLANK = re.compile('[,;|] +"')
+_QUOTED_IN_VAIN = re.compile(' +".*"', re.S)
 _END = "\0"  # stands in no text: `decoding` refuses it
 
 
@@ -75,11 +79,12 @@ class Dialect:
 def find_dialect(lines: list[str]) -> Dialect:
     """Return the dialect under which most of the first lines of a file are equally wide."""
     given = _SEPARATOR_LINE.fullmatch(lines[0])
-    skips_blanks = any(map(_QUOTE_AFTER_BLANK.search, lines))
+    marks = given[1] if given else _MARKS
+    skips = (False, True) if any(map(_QUOTE_AFTER_BLANK.search, lines)) else (False,)
+    dialects = [Dialect(mark, skip, bool(given)) for skip in skips for mark in marks]
+    evenness, best = max(((_evenness(d, lines), d) for d in dialects), key=lambda pair: pair[0])
     if given:
-        return Dialect(given[1], skips_blanks, skipped_lines=1)
-    marks = (Dialect(separator, skips_blanks) for separator in SEPARATORS if separator != " ")
-    evenness, best = max(((_evenness(d, lines), d) for d in marks), key=lambda pair: pair[0])
+        return best
     if min(evenness) < 0.5 and _are_numbers_in_columns(lines):
         return Dialect(" ")
     return best
@@ -103,7 +108,7 @@ def _is_one_value(cell):
     parts = cell.split()
     if len(parts) > 1:
         return not all(map(is_number, parts))
-    return is_number(cell) or not _MARKS & set(cell)
+    return is_number(cell) or not (_QUOTED_IN_VAIN.fullmatch(cell) or set(_MARKS) & set(cell))
 
 
 def _are_numbers_in_columns(lines):
@@ -128,8 +133,8 @@ def common_width(records: list[list[str]]) -> int:
 
 
 def is_number(cell: str) -> bool:
-    """Say whether a cell is a number under some convention."""
-    return bool(_NUMBER.fullmatch(cell.strip().removesuffix("%")))
+    """Say whether a cell is a number under some convention, perhaps of money, or a limit."""
+    return bool(_NUMBER.fullmatch(cell.strip()))
 
 
 def ragged(name: str, line: int, n_fields: int, width: int) -> TableError:

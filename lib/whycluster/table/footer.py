@@ -117,6 +117,6 @@ def _sums_up(values, total, reduce):
 
 
 def _numbers(texts, drop, point):
-    plain = texts.dropna().str.replace(r"[\s'%]", "", regex=True)
+    plain = texts.dropna().str.replace(r"[\s'%$€£¥]", "", regex=True)
     plain = plain.str.replace(drop, "", regex=False).str.replace(point, ".", regex=False)
     return pd.to_numeric(plain, errors="coerce").dropna().to_numpy()

@@ -188,7 +188,8 @@ def _looks_like(first, below, or_unsure=False):
         return False
     if not votes:
         return or_unsure
-    is_row = votes.count("number") + votes.count("value") > votes.count("name")
+    for_row = votes.count("integer") + votes.count("value")
+    is_row = "amount" in votes or for_row > votes.count("name")
     return is_row and ("value" in votes or not _is_scale(first, below))
 
 
@@ -198,7 +199,7 @@ def _stands_out(first, below):
 
 
 def _votes(first, below):
-    """Return by column what the first cell seems to be: number, value, name or title."""
+    """Return by column what the first cell seems to be: integer, amount, value, name or title."""
     columns = zip(first, zip(*below, strict=True), strict=True) if below else ()
     return [vote for cell, column in columns if (vote := _vote(cell, column))]
 
@@ -208,13 +209,18 @@ def _vote(cell, column):
     if not values or not _has_value(cell):
         return ""
     if np.mean([is_number(value) for value in values]) >= _MOST:
-        return "number" if is_number(cell) else "" if cell in values else "title"
+        return _kind_of_number(cell) if is_number(cell) else "" if cell in values else "title"
     if len(set(values)) <= len(values) / 2:
         return "value" if cell in values else "name"
     shapes = {_shape(value) for value in values}
     if len(shapes) > 1 or "9" not in next(iter(shapes)):
         return ""
     return "value" if _shape(cell) in shapes else "name"
+
+
+def _kind_of_number(cell):
+    """Tell 2019, which may be a name, from 0.57, which hardly is one."""
+    return "integer" if cell.strip().isdecimal() else "amount"
 
 
 def _shape(cell):
@@ -244,7 +250,7 @@ def _units(names, fields, below):
     units = {}
     for name, cell, column in zip(names, fields, columns, strict=True):
         cell, is_numeric = cell.strip(), _are_numbers(column)
-        if is_numeric and _has_value(cell) and not _UNIT.fullmatch(cell):
+        if is_numeric and _has_value(cell) and (is_number(cell) or not _UNIT.fullmatch(cell)):
             return {}
         if not is_numeric and _has_value(cell) and (cell in column or len(cell) > 12):
             return {}
