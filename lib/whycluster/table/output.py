@@ -100,29 +100,36 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> int:
     int
         Cells and names that were guarded by an apostrophe; see `guard`.
     """
-    guarded = _each_text(table, guard)
-    changed = [name != old for name, old in zip(guarded, table, strict=True)]
-    for place in range(table.shape[1]):
-        before, after = table.iloc[:, place], guarded.iloc[:, place]
-        changed.append(0 if after is before else (after.ne(before) & before.notna()).sum())
+    guarded, n_changed = _each_text(table, guard)
     with files.aside(Path(path)) as provisional:
         # Lines end in \r\n so that a lone \r inside a cell is quoted and splits no record.
         guarded.to_csv(provisional, index=False, encoding="utf-8", lineterminator="\r\n")
-    return int(sum(changed))
+    return n_changed
 
 
 def restore(table: pd.DataFrame) -> pd.DataFrame:
     """Return what `write_csv` was given, from the text that was read from its file."""
-    return _each_text(table, unguard)
+    return _each_text(table, unguard)[0]
 
 
 def _each_text(table, change):
-    changed = {place: table.iloc[:, place] for place in range(table.shape[1])}
-    for place, values in changed.items():
+    """Return the table with `change` done to every name and text, and how many it changed."""
+    given = list(table)
+    names = [_change(name, change) for name in given]
+    columns = [table.iloc[:, place] for place in range(table.shape[1])]
+    n_changed = sum(new is not old for new, old in zip(names, given, strict=True))
+    for place, values in enumerate(columns):
         if _holds_text(values):
-            changed[place] = values.map(lambda v: change(v) if isinstance(v, str) else v)
-    names = [change(name) if isinstance(name, str) else name for name in table]
-    return pd.DataFrame(changed, index=table.index).set_axis(names, axis=1)
+            old = list(values)
+            new = [_change(value, change) for value in old]
+            columns[place] = pd.Series(new, values.index, dtype=object)
+            n_changed += sum(a is not b for a, b in zip(new, old, strict=True))
+    changed = pd.DataFrame(dict(enumerate(columns)), index=table.index)
+    return changed.set_axis(names, axis=1), n_changed
+
+
+def _change(value, change):
+    return change(value) if isinstance(value, str) else value
 
 
 def _holds_text(values):
