@@ -41,7 +41,9 @@ _WORD = re.compile(r"[^\W\d_]+")
 _WESTERN = re.compile(
     r"[a-zA-ZÀ-ÖØ-öø-ÿŒœŠšŽžŸ€£¥¢§©®°±²³µ·ªº«»¡¿¼½¾×÷´¨–—‘’‚“”„†•…‰™\xa0\x00-\x7f]*"
 )
-_SIGN_IN_WORD = re.compile(r"[^\W\d_][£¥¢§©®±²³·«»¡¿¼½¾×÷“„†•…‰™]+[^\W\d_]")
+_STRAY_SIGNS = re.compile(  # between letters, or two in a row
+    r"[^\W\d_][£¥¢§©®±²³·«»¡¿¼½¾×÷“„†•…‰™]+[^\W\d_]|[£¥¢§©®±²³µ·ªº«»¡¿¼½¾×÷]{2}"
+)
 _CYRILLIC_WORD = re.compile("[А-ЯЁІЇЄҐЎ]*[а-яёіїєґў]*")
 _CYRILLIC_SIGNS = re.compile(r"[\x00-\x7f\xa0№«»—–…“”„°§±]*")
 _BLOCK = 1 << 20  # bytes looked at in one go
@@ -222,7 +224,7 @@ def _likely(sample):
 def _is_western(sample):
     """Say whether accented letters stand among plain ones, and signs not within words."""
     text = sample.decode("cp1252", "replace")
-    if not _WESTERN.fullmatch(text) or _SIGN_IN_WORD.search(text):
+    if not _WESTERN.fullmatch(text) or _STRAY_SIGNS.search(text):
         return False
     words = _odd_words(text)
     mixed = [

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.datasets import load_wine
 
@@ -21,7 +20,7 @@ from whycluster.table.forms import PLAIN_NUMBER, TableError
 from whycluster.table.layout import lay_out, name_columns
 
 _HEAD = 400  # lines, or rows of a sheet, that the layout is decided from
-_CELLS = 20_000  # cells that are held as Python objects at a time
+_CELLS = 100_000  # cells that are held as Python objects at a time
 _EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 # What pandas takes for "no value"; it publishes no list.
 _MISSING_WORDS = (
@@ -171,8 +170,8 @@ def _fill(records, width, name):
     while chunk := list(islice(records, max(16, _CELLS // width))):
         rows = _as_wide_as(chunk, width, strays, name)
         for column, values in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
-            column.append(pa.array(values, pa.string()))
-    return [_join(columns.pop(0)) for _ in range(width)], strays
+            column.append(_text_or_missing(values))
+    return [pa.chunked_array(parts, pa.large_string()) for parts in columns], strays
 
 
 def _as_wide_as(records, width, strays, name):
@@ -191,9 +190,9 @@ def _as_wide_as(records, width, strays, name):
     return rows
 
 
-def _join(parts):
-    text = pa.chunked_array(parts, pa.string()).cast(pa.large_string()).combine_chunks()
-    return pc.if_else(pc.equal(text, ""), None, text)
+def _text_or_missing(values):
+    cells = [value or None for value in values] if "" in values else values
+    return pa.array(cells, pa.large_string())
 
 
 def _without_empty_end(table):
