@@ -60,20 +60,17 @@ class Dialect:
         reader = csv.reader(lines, delimiter=self.separator, skipinitialspace=skips)
         limit = csv.field_size_limit(sys.maxsize)
         try:
-            yield from self._numbered(reader, name)
+            start = self.skipped_lines + 1
+            for fields in reader:
+                if fields and fields[-1][-1:] == _END:
+                    break
+                if len(fields) > 1 or any(map(str.strip, fields)):
+                    yield start, fields
+                start = self.skipped_lines + reader.line_num + 1
         finally:
             csv.field_size_limit(limit)
-
-    def _numbered(self, reader, name):
-        start = self.skipped_lines + 1
-        for fields in reader:
-            if fields and fields[-1].endswith(_END):
-                if fields == [_END]:
-                    return
-                raise TableError(f"{name}, line {start}: is a quotation mark left open there?")
-            if len(fields) > 1 or any(map(str.strip, fields)):
-                yield start, fields
-            start = self.skipped_lines + reader.line_num + 1
+        if fields != [_END]:
+            raise TableError(f"{name}, line {start}: is a quotation mark left open there?")
 
 
 def find_dialect(lines: list[str]) -> Dialect:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.datasets import load_wine
 
@@ -20,7 +21,7 @@ from whycluster.table.forms import PLAIN_NUMBER, TableError
 from whycluster.table.layout import lay_out, name_columns
 
 _HEAD = 400  # lines, or rows of a sheet, that the layout is decided from
-_CELLS = 100_000  # cells that are held as Python objects at a time
+_CELLS = 10_000  # cells that are held as Python objects at a time
 _EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 # What pandas takes for "no value"; it publishes no list.
 _MISSING_WORDS = (
@@ -179,6 +180,9 @@ def _as_wide_as(records, width, strays, name):
 
     A record of separators only is as good as a blank line.
     """
+    rows = [fields for _, fields in records]
+    if not strays and set(map(len, rows)) == {width}:
+        return rows
     rows = []
     for line, fields in records:
         if len(fields) != width:
@@ -191,8 +195,8 @@ def _as_wide_as(records, width, strays, name):
 
 
 def _text_or_missing(values):
-    cells = [value or None for value in values] if "" in values else values
-    return pa.array(cells, pa.large_string())
+    text = pa.array(values, pa.large_string())
+    return pc.if_else(pc.equal(text, ""), None, text) if "" in values else text
 
 
 def _without_empty_end(table):
