@@ -41,10 +41,6 @@ def assert_one_line(error, *words):
         (TABLE.assign(age=np.nan, income=np.nan, colour="red"), ["'age' all missing"]),
         (TABLE.assign(age=[np.inf, *TABLE["age"][1:]]), ["column 'age', row 1", "infinite"]),
         (TABLE.assign(age=[*TABLE["age"][1:], -np.inf]), ["column 'age', row 30", "infinite"]),
-        (TABLE.assign(age=["ten", *TABLE["age"][1:].astype(str)]), ["'age', row 1: 'ten'", "97%"]),
-        (TABLE.assign(age=[[1, 2]] * 30), ["column 'age', row 1", "is a list"]),
-        (TABLE.assign(age=np.arange(30) * 1j), ["column 'age' holds complex128"]),
-        (TABLE.assign(age=pd.to_timedelta(range(30), "D")), ["column 'age' holds timedelta64"]),
         (TABLE.assign(age=[1e308, -1e308] * 15), ["column 'age' spans too much"]),
         (TABLE.to_numpy(), ["expected a DataFrame"]),
     ],
@@ -71,7 +67,7 @@ def test_setting_names_a_column_that_is_not_there(setting):
 def test_unknown_scale():
     with pytest.raises(TableError) as error:
         TableEncoder(scale="log").fit(TABLE)
-    assert_one_line(error, "scale='log'", "'standard' nor 'robust'")
+    assert_one_line(error, "scale='log'", "'standard', 'robust'")
 
 
 @pytest.mark.parametrize(

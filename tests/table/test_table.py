@@ -57,15 +57,17 @@ def test_robust_scale_is_not_moved_by_an_outlier():
     assert "median and quartiles" in report["what was done"]
 
 
-def test_outlier_is_reported():
-    values = np.r_[np.random.default_rng(0).normal(size=200), 1e6]
-    assert "standard deviations out" in study(values)[1]["what was done"]
+@pytest.mark.parametrize("n_outliers", [1, 5, 20])
+def test_outliers_are_reported_however_many_they_are(n_outliers):
+    values = np.r_[np.random.default_rng(0).normal(size=200), 1e6 + np.arange(n_outliers)]
+    said = study(values)[1]["what was done"]
+    assert f"{n_outliers} more than 8 robust deviations out" in said
 
 
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
-        ([" 5 ", "7.5", "-1e2"], [5, 7.5, -100]),
+        (["+5 €", "7.5 €", "-1e2 €"], [5, 7.5, -100]),
         (["1,234", "12,345.5", "7"], [1234, 12345.5, 7]),
         (["1.234,5", "0,25", "12"], [1234.5, 0.25, 12]),
     ],
@@ -73,7 +75,7 @@ def test_outlier_is_reported():
 def test_numbers_stored_as_text_are_read_and_reported(texts, expected):
     encoder, report = study(texts)
     assert report["type"] == "number"
-    assert f"read from text such as {texts[0].strip()!r}" in report["what was done"]
+    assert repr(texts[0]) in report["what was done"]
     column = encoder.columns_["x"]
     assert column.form(pd.Series(texts, name="x")).tolist() == expected
 
@@ -164,7 +166,6 @@ def test_ambiguous_dates_are_reported():
     [
         ([f"customer {i}" for i in range(N_ROWS)], "identifier"),
         (np.arange(N_ROWS) + 1, "identifier"),
-        (np.arange(N_ROWS) ** 2, "identifier"),
         (["word " * 30 + str(i % 25) for i in range(N_ROWS)], "free text"),
         ([f"text {i % 40}" for i in range(N_ROWS)], "free text"),
         (["Italy"] * N_ROWS, "constant"),

@@ -15,7 +15,15 @@ from whycluster.table.forms import DateForm, NumberForm, RankForm
 
 MISSING = "(missing)"
 OTHER = "(other)"
-LEFT_OUT = ("dropped", "identifier", "free text", "constant", "all missing")
+LEFT_OUT = (
+    "dropped",
+    "identifier",
+    "free text",
+    "constant",
+    "all missing",
+    "nearly empty",
+    "no single values",
+)
 
 
 # --- columns ---------------------------------------------------------------------------------
@@ -37,6 +45,8 @@ class Column:
         What was done with it, and why.
     features : tuple of str
         Names of the features made from it; none if it is left out.
+    doubts : tuple of str
+        What was guessed and could be wrong, each with the option that overrules it.
     """
 
     name: str
@@ -45,6 +55,7 @@ class Column:
     distinct: int
     done: str
     features: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def as_row(self) -> dict:
         """Return the column's row of the report."""
@@ -67,18 +78,22 @@ class NumberColumn(Column):
     form : NumberForm, DateForm or RankForm
     fill, centre, spread : float
         What a missing value becomes, what is subtracted, by what is divided.
+    limit : float, optional
+        How far from 0 a feature may be; what lies beyond is put there.
     """
 
     form: NumberForm | DateForm | RankForm
     fill: float
     centre: float
     spread: float
+    limit: float | None = None
 
     def encode(self, values: pd.Series) -> tuple[np.ndarray, str]:
         """Return features (n_rows, n_features), and a note on what `fit` did not see."""
         numbers = self.form(values)
         is_missing = np.isnan(numbers)
-        block = [(np.where(is_missing, self.fill, numbers) - self.centre) / self.spread]
+        scaled = (np.where(is_missing, self.fill, numbers) - self.centre) / self.spread
+        block = [scaled if self.limit is None else np.clip(scaled, -self.limit, self.limit)]
         if len(self.features) == 2:
             block.append(is_missing.astype(float))
         is_new = is_missing.any() and self.missing == 0
@@ -169,7 +184,7 @@ def from_plain(plain: dict) -> Column:
     if "form" in fields:
         fields["form"] = from_plain(fields["form"])
     if "origin" in fields:
-        fields["origin"] = pd.Timestamp(fields["origin"])
+        fields["origin"] = pd.Timestamp(fields["origin"]).tz_localize(None)
     if "known" in fields:
         fields["known"] = frozenset(fields["known"])
     return cls(**fields)

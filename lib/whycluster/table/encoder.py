@@ -4,12 +4,15 @@
 every number it makes knows the column it came from, so that an explanation can be read, and added
 up, in the user's own words.
 
-Nothing is dropped, filled in or pooled without a line in `TableEncoder.report_`.
+Nothing is dropped, filled in or pooled without a line in `TableEncoder.report_`; what was guessed,
+and the option that overrules it, stands in `TableEncoder.notes_`.
 """
 
 import difflib
 import warnings
 from collections import Counter
+from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -18,32 +21,58 @@ from sklearn.utils.validation import check_is_fitted
 
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.wording import short
-from whycluster.table.columns import Column, from_plain, to_plain
+from whycluster.table.columns import LEFT_OUT, Column, from_plain, to_plain
 from whycluster.table.forms import TableError
 from whycluster.table.input import check_table
-from whycluster.table.study import Rules, clean, study
+from whycluster.table.kinds import Rules
+from whycluster.table.study import study_table
+
+_CHOICES = {
+    "scale": ("standard", "robust"),
+    "decimal": (None, ".", ","),
+    "day_first": (None, True, False),
+}
+_RANGES = {"missing_indicator": (0, 1), "min_level_share": (0, 1), "max_levels": (1, np.inf)}
+_ROLES = {"categories": "category", "numbers": "number", "keep": "keep", "drop": "drop"}
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
     """Turn a table of mixed columns into numbers, and say what was done to every column.
 
-    A column is taken for what its values show: a *number* (also one stored as text, such as
-    "1,234" or " 5 "), an *ordered* category, a *date*, a *yes/no*, or a *category*. Left out, and
-    reported, are *identifiers* (another text in every row, or whole numbers that merely count the
-    rows), *free text*, *constant* and *all missing* columns.
+    A column is taken for what its values show: a *number* (also one written as text, such as
+    "1.234,50 €", "5.3%", "(120.50)" or "<0.5"), an *ordered* category, a *date*, a *yes/no* (also a
+    box that is ticked or empty), or a *category*. Left out, and reported, are *identifiers*
+    (another text in every row, or whole numbers that merely count the rows), *free text*,
+    *constant*, *all missing* and *nearly empty* columns, and cells that hold lists.
+
+    Text is read under one convention for the whole table: cells that allow one reading only decide
+    what the others mean.
 
     Parameters
     ----------
     categories : tuple of str
-        Columns whose numbers are codes rather than amounts.
+        Columns whose numbers are codes rather than amounts. Their text stays as it is written.
+    numbers : tuple of str
+        Columns that are amounts; a cell that cannot be read as a number is missing.
     keep : tuple of str
         Columns that are no identifiers, whatever they look like.
     drop : tuple of str
         Columns to leave out.
+    codes : mapping of str to list, optional
+        Values that mean "no value" in one column, as `{"income": [-999]}`. In a column that is
+        named here no codes are looked for; an empty list takes all its numbers for amounts.
+    missing_words : tuple of str, default=("?",)
+        What means "no value" in every column, besides an empty cell, pandas' own list (`NA`,
+        `null`, ...), the errors of spreadsheets (`#DIV/0!`) and dashes.
+    decimal : {None, ".", ","}, default=None
+        The decimal sign of numbers written as text; None: decided from the table.
+    day_first : {None, True, False}, default=None
+        Whether dates such as 1/2/2020 begin with the day; None: decided from the table, else True.
     scale : {"standard", "robust"}, default="standard"
         Numbers, ordered categories and dates lose their mean and are divided by their standard
         deviation, or lose their median and are divided by 0.741 times the distance between the
-        quartiles, which outliers do not move and which estimates the same quantity.
+        quartiles, which outliers do not move and which estimates the same quantity. Values beyond
+        3 of these robust deviations are put there, so that no single row is far from all others.
     missing_indicator : float in [0, 1], default=0.05
         A number missing in more than this share of the rows adds a 0/1 feature `age (missing)`.
         Whatever the share, the missing numbers themselves become the median.
@@ -56,6 +85,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     ----------
     report_ : DataFrame of shape (n_columns, 6)
         column, type, missing %, distinct, features, what was done.
+    notes_ : list of str
+        What to read before trusting the rest: guesses that could be wrong with the option that
+        overrules each, and whether most columns are left out.
     feature_names_out_ : list of str, length n_features
         `age`, `age (missing)`, `colour = red`, `colour = (missing)`, `colour = (other)`.
     source_ : ndarray of str, shape (n_features,)
@@ -83,16 +115,26 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         self,
         *,
         categories: tuple[str, ...] = (),
+        numbers: tuple[str, ...] = (),
         keep: tuple[str, ...] = (),
         drop: tuple[str, ...] = (),
+        codes: Mapping[str, list] | None = None,
+        missing_words: tuple[str, ...] = ("?",),
+        decimal: str | None = None,
+        day_first: bool | None = None,
         scale: str = "standard",
         missing_indicator: float = 0.05,
         max_levels: int = 20,
         min_level_share: float = 0.01,
     ):
         self.categories = categories
+        self.numbers = numbers
         self.keep = keep
         self.drop = drop
+        self.codes = codes
+        self.missing_words = missing_words
+        self.decimal = decimal
+        self.day_first = day_first
         self.scale = scale
         self.missing_indicator = missing_indicator
         self.max_levels = max_levels
@@ -111,12 +153,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         TableError
-            If the table is too small, a column holds infinity or values that are neither numbers
-            nor text, all but a few values of a column are numbers, or no column is left to use.
+            If the table is too small, an option is none of those above or names a column that is
+            not there, a column holds infinity, or no column is left to use.
         """
         table = check_table(table)
-        rules, roles = self._check_settings(list(table))
-        self._keep([study(table[name], rules, roles.get(name, "")) for name in table])
+        self._check_settings(list(table))
+        self._keep(study_table(table, self._rules()))
         if not self.used_:
             why = ", ".join(f"{short(c.name)!r} {c.type}" for c in self.columns_.values())
             raise TableError(f"no column is left to cluster on: {short(why, 200)}")
@@ -149,13 +191,14 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             complete in `fit`.
         """
         check_is_fitted(self)
-        self._check_columns(table)
-        blocks, notes = [], []
-        for name in self.used_:
-            block, note = self.columns_[name].encode(clean(table[name]))
+        table = self._check_columns(table)
+        blocks, notes, is_empty = [], [], np.full(len(table), True)
+        for name, values in self._cleaned(table):
+            block, note = self.columns_[name].encode(values)
             blocks.append(block)
             notes += [f"{short(name)!r}: {note}"] if note else []
-        n_empty = table[self.used_].isna().all(axis=1).sum()
+            is_empty &= values.isna().to_numpy()
+        n_empty = is_empty.sum()
         if n_empty:
             notes.append(f"{n_empty} rows without any value, placed at the medians")
         if notes:
@@ -232,12 +275,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             the most frequent level and its share of the rows, missing values included.
         """
         check_is_fitted(self)
-        self._check_columns(table)
+        table = self._check_columns(table)
         labels = np.asarray(labels)
         groups = {"all rows": np.full(len(labels), True)}
         groups |= {f"cluster {k}": labels == k for k in np.unique(labels)}
         columns = [self.columns_[name] for name in self.used_]
-        cleaned = {column.name: clean(table[column.name]) for column in columns}
+        cleaned = dict(self._cleaned(table))
         summary = {
             group: [column.summarise(cleaned[column.name][rows]) for column in columns]
             for group, rows in groups.items()
@@ -268,10 +311,31 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     def _keep(self, columns: list[Column]) -> None:
         self.columns_ = {column.name: column for column in columns}
         self.report_ = pd.DataFrame([column.as_row() for column in columns])
+        self.notes_ = _note_most_left_out(columns)
+        self.notes_ += [f"{short(c.name)!r}: {doubt}" for c in columns for doubt in c.doubts]
         used = [column for column in columns if column.features]
         self.used_ = [column.name for column in used]
         self.feature_names_out_ = [feature for column in used for feature in column.features]
         self.source_ = np.array([c.name for c in used for _ in c.features], dtype=object)
+
+    def _rules(self):
+        """Return the settings as the study of columns has them."""
+        settings = ("scale", "missing_indicator", "max_levels", "min_level_share")
+        settings += ("decimal", "day_first")
+        return Rules(
+            roles={
+                str(name): role for option, role in _ROLES.items() for name in getattr(self, option)
+            },
+            words=tuple(self.missing_words),
+            codes={str(name): tuple(codes) for name, codes in (self.codes or {}).items()},
+            **{name: getattr(self, name) for name in settings},
+        )
+
+    def _cleaned(self, table):
+        """Yield name and cleaned values of the columns that are used."""
+        rules = self._rules()
+        for name in self.used_:
+            yield name, rules.clean(table[name])
 
     def _reduce(self, values, reduce):
         if values.shape[-1] != len(self.source_):
@@ -281,18 +345,30 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return reduce.reduceat(values, starts, axis=-1)
 
     def _check_settings(self, names):
-        """Return the rules, and the role that the user gave to each column that has one."""
-        if self.scale not in ("standard", "robust"):
-            raise TableError(f"scale={self.scale!r} is neither 'standard' nor 'robust'")
-        lists = {"category": self.categories, "keep": self.keep, "drop": self.drop}
-        roles = {name: role for role, listed in lists.items() for name in listed}
-        for name in roles:
-            if name not in names:
-                raise TableError(_no_such_column(name, names))
-        settings = ("scale", "missing_indicator", "max_levels", "min_level_share")
-        return Rules(**{name: getattr(self, name) for name in settings}), roles
+        for name, choices in _CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not low <= value <= high:
+                raise TableError(f"{name}={value!r} is not a number from {low} to {high}")
+        self._check_named(names)
+
+    def _check_named(self, names):
+        """Raise if an option names a column that is not there, or two options the same one."""
+        options = {option: _listed(option, getattr(self, option)) for option in _ROLES}
+        options["codes"] = _listed_codes(self.codes)
+        _listed("missing_words", self.missing_words)
+        for option, listed in options.items():
+            for name in listed:
+                if str(name) not in names:
+                    raise TableError(_no_such_column(name, names, option))
+        counts = Counter(str(name) for option in _ROLES for name in set(options[option]))
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise TableError(f"column {short(twice[0])!r} is named by two of {', '.join(_ROLES)}")
 
     def _check_columns(self, table):
+        """Return the table with its names as text, or say which columns are wrong."""
         names = [str(name) for name in table.columns]
         absent = [name for name in self.used_ if name not in names]
         unknown = [name for name in names if name not in self.columns_]
@@ -302,6 +378,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             raise TableError(f"column {short(unknown[0])!r} was not in the table that was fitted")
         if len(set(names)) < len(names):
             check_table(table)
+        return table.set_axis(names, axis=1)
 
     def _check_feature_names(self):
         counts = Counter(self.feature_names_out_)
@@ -310,7 +387,47 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             raise TableError(f"two features would be called {twice[0]!r}; rename a column")
 
 
-def _no_such_column(name, names):
-    close = difflib.get_close_matches(name, names, n=1)
+def _note_most_left_out(columns):
+    """Say so if more than half of the columns that the user did not drop are left out."""
+    asked = [column for column in columns if column.type != "dropped"]
+    gone = [f"{short(c.name, 30)!r} ({c.type})" for c in asked if c.type in LEFT_OUT]
+    if len(gone) <= len(asked) / 2:
+        return []
+    used = ", ".join(repr(short(column.name, 30)) for column in asked if column.features)
+    return [
+        f"{len(gone)} of {len(asked)} columns are left out: {short(', '.join(gone), 200)}; the "
+        f"clusters rest on {short(used, 200)} alone"
+    ]
+
+
+def _check_choice(name, value, choices):
+    if not any(value is choice or value == choice for choice in choices):
+        close = difflib.get_close_matches(str(value), [c for c in choices if isinstance(c, str)], 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        words = ", ".join(map(repr, choices))
+        raise TableError(f"{name}={value!r} is none of {words}{hint}")
+
+
+def _listed(option, names):
+    """Return the entries of an option, or say that it is no list."""
+    if isinstance(names, str | Mapping) or not np.iterable(names):
+        raise TableError(f"{option}={names!r} is no list; write [{names!r}]")
+    return list(names)
+
+
+def _listed_codes(codes):
+    """Return the columns with codes, or say what is wrong with them."""
+    if codes is not None and not isinstance(codes, Mapping):
+        raise TableError(f"codes={codes!r} names no column; write {{'income': [-999]}}")
+    for name, values in (codes or {}).items():
+        _listed(f"codes of {short(name)!r}", values)
+    return list(codes or {})
+
+
+def _no_such_column(name, names, option=""):
+    close = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {short(close[0])!r}?" if close else ""
-    return f"no column {short(name)!r} in the table{hint}"
+    if isinstance(name, bool):
+        hint = "; YAML takes no, yes, on and off for true and false: put the name in quotes"
+    where = f" ({option})" if option else ""
+    return f"no column {short(name)!r} in the table{where}{hint}"

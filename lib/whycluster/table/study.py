@@ -1,14 +1,15 @@
-"""What a column is, decided from its values and the rules of the user."""
+"""One column at a time from cells to numbers: what it is, how it is encoded, what is doubted."""
 
-import re
-from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from pandas.api import types
 
 from whycluster.contract.wording import as_number, as_text, short
+from whycluster.table.cells import UnusableError, is_text, missing_words
+from whycluster.table.codes import find_codes
 from whycluster.table.columns import (
     LEFT_OUT,
     MISSING,
@@ -18,265 +19,301 @@ from whycluster.table.columns import (
     NumberColumn,
     level_texts,
 )
-from whycluster.table.forms import (
-    _DATE_FORMATS,
-    _NUMBER_STYLES,
-    DateForm,
-    NumberForm,
-    RankForm,
-    TableError,
-    place,
+from whycluster.table.forms import DateForm, NumberForm, RankForm, TableError, duration_form
+from whycluster.table.kinds import Cells, Rules, Verdict, judge_numbers
+from whycluster.table.numerals import Convention, Numerals
+from whycluster.table.written import HALF, day_first, first_day, judge_text
+
+FAR_OUT = 8  # robust deviations: a value further out is worth a word in the report
+LIMIT = 3.0  # robust deviations that scale="robust" lets through
+TICKS = frozenset(
+    [*"x✓✔☑✗✘*•1ytj", "yes", "true", "ja", "oui", "si", "sí", "on", "checked", "selected"]
 )
 
-MANY_LEVELS = 20  # more different texts are no levels if they are long, or differ in most rows
-LONG_TEXT = 60  # characters, of the median text
-HUGE = 1e150  # a larger number squared is no number
-FAR_OUT = 8  # standard deviations: a value further out is worth a word in the report
-_NO_YES = {"no": 0, "n": 0, "false": 0, "f": 0, "yes": 1, "y": 1, "true": 1, "t": 1}
-_IDENTIFIER_NAME = re.compile(r"(^|[\W_])(id|ids|uuid|guid|key|index|idx|row|nr|no|number)$", re.I)
-_IDENTIFIER_CAMEL = re.compile(r"[a-z](ID|Id)$")
+
+# --- a table ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How columns are typed and encoded, as far as the user decides; see `TableEncoder`."""
+def study_table(table: pd.DataFrame, rules: Rules) -> list[Column]:
+    """Decide what every column is and how it is encoded.
 
-    scale: str = "standard"
-    missing_indicator: float = 0.05
-    max_levels: int = 20
-    min_level_share: float = 0.01
-
-
-# --- values: text, numbers, dates ------------------------------------------------------------
-
-
-def clean(values: pd.Series) -> pd.Series:
-    """Trim text and make blank text missing; leave numbers, dates and yes/no as they are.
+    Parameters
+    ----------
+    table : DataFrame of shape (n_rows, n_columns)
+    rules : Rules
 
     Raises
     ------
     TableError
-        For values that are neither numbers, text nor dates.
+        If a value is infinite, a column cannot be scaled, or one that the user calls numbers holds
+        none.
     """
-    dtype = values.dtype
-    if types.is_complex_dtype(dtype) or types.is_timedelta64_dtype(dtype):
-        raise TableError(f"column {short(values.name)!r} holds {dtype} values; make them numbers")
-    if types.is_numeric_dtype(dtype) or types.is_datetime64_any_dtype(dtype):
-        return values
-    if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
-        return values
-    for row, value in enumerate(values):
-        if not isinstance(value, Hashable):
-            kind = type(value).__name__
-            raise TableError(f"{place(values, row)} is a {kind}; one number or text per cell")
-    text = values.astype(object).map(as_text, na_action="ignore").astype(object)
-    return text.where(text.notna() & (text != ""), np.nan)
+    looked_at = {name: _look(table[name], rules) for name in table}
+    texts = {
+        name: cells.numerals
+        for name, cells in looked_at.items()
+        if isinstance(cells, Cells) and cells.numerals is not None
+    }
+    amounts = {name: each for name, each in texts.items() if each.share >= HALF}
+    convention = Convention(amounts, rules.decimal)
+    if rules.day_first is None:
+        others = (each.texts for name, each in texts.items() if name not in amounts)
+        rules = replace(rules, day_first=day_first(others))
+    return [
+        study(replace(cells, reading=convention.of(name)), rules)
+        if isinstance(cells, Cells)
+        else cells
+        for name, cells in looked_at.items()
+    ]
 
 
-# --- studying --------------------------------------------------------------------------------
+def _look(values, rules):
+    """Return the cells of a column, or the column if nothing about it needs to be decided."""
+    role = rules.roles.get(values.name, "")
+    if role == "drop":
+        return _left_out(values, "dropped", "you asked for it")
+    try:
+        cleaned = rules.clean(values)
+    except UnusableError as error:
+        return _left_out(values, "no single values", str(error))
+    gone = missing_words(values, cleaned)
+    cleaned = cleaned.reset_index(drop=True)
+    is_level = isinstance(values.dtype, pd.CategoricalDtype) and not values.dtype.ordered
+    if is_text(cleaned) and not is_level and role != "category":
+        return Cells(values=cleaned, gone=gone, role=role, numerals=Numerals.of(cleaned))
+    return Cells(values=cleaned, gone=gone, role="category" if is_level else role)
 
 
-def study(values: pd.Series, rules: Rules, role: str = "") -> Column:
+def _left_out(values, kind, why):
+    """Return a column that was not looked into."""
+    missing = float(values.isna().mean())
+    texts = values.map(lambda value: short(value, 200), na_action="ignore")
+    distinct = int(texts.nunique())
+    doubts = () if kind == "dropped" else (f"left out: {why}",)
+    return Column(
+        name=values.name,
+        type=kind,
+        missing=missing,
+        distinct=distinct,
+        done=f"left out: {why}",
+        doubts=doubts,
+    )
+
+
+# --- a column --------------------------------------------------------------------------------
+
+
+def study(cells: Cells, rules: Rules) -> Column:
     """Decide what a column is and how it is encoded.
 
     Parameters
     ----------
-    values : Series of shape (n_rows,)
+    cells : Cells
     rules : Rules
-    role : {"", "category", "keep", "drop"}
-        Its numbers are codes; it is no identifier, whatever it looks like; it is to be left out.
 
     Raises
     ------
     TableError
-        If a value is infinite or neither number, text nor date, or all but a few are numbers.
+        As `study_table` does.
     """
-    values = clean(values).reset_index(drop=True)
     facts = {
-        "name": values.name,
-        "missing": float(values.isna().mean()),
-        "distinct": int(values.nunique()),
+        "name": cells.name,
+        "missing": float(cells.values.isna().mean()),
+        "distinct": int(cells.values.nunique()),
     }
-    kind, form, why = _kind(values, facts["distinct"], role)
-    if role == "keep" and kind in ("identifier", "free text"):
-        kind, why = ("number" if form else "category"), f"kept, although it looks like {kind}"
-    if kind in LEFT_OUT:
-        return Column(**facts, type=kind, done=f"left out: {why}")
-    if kind == "category":
-        return _study_category(values, rules, facts, why)
-    return _study_number(values, rules, facts, kind, form, why)
+    verdict = _judge(cells, facts["distinct"], rules)
+    if cells.role == "keep" and verdict.kind in ("identifier", "free text", "nearly empty"):
+        remark = f"kept, although it looks like {verdict.kind}"
+        kind = "number" if verdict.form else "category"
+        verdict = verdict._replace(kind=kind, remarks=(remark,), doubts=())
+    if cells.gone:
+        verdict = verdict._replace(remarks=(*verdict.remarks, f"no value: {cells.gone}"))
+    if verdict.kind in LEFT_OUT:
+        return _finish(Column, facts, verdict, ["left out: " + "; ".join(verdict.remarks)])
+    if verdict.kind == "category":
+        return _study_category(cells.values, rules, facts, verdict)
+    return _study_number(cells, rules, facts, verdict)
 
 
-def _kind(values, distinct, role):
-    """Return the type of a column, the form of its numbers or None, and a remark."""
-    if role == "drop":
-        return "dropped", None, "you asked for it"
+def _finish(cls, facts, verdict, notes, **more):
+    """Return a column whose report says all that was decided and doubted."""
+    done = "; ".join(filter(None, [*notes, *verdict.doubts]))
+    facts = {"type": verdict.kind, **facts, "done": done, "doubts": verdict.doubts}
+    return cls(**facts, **more)
+
+
+def _judge(cells, distinct, rules):
+    values = cells.values
     if distinct == 0:
-        return "all missing", None, "no row has a value"
+        return Verdict("all missing", None, ("no row has a value",))
     if distinct == 1:
-        return "constant", None, f"every value is {short(values.dropna().iloc[0], 30)!r}"
-    if role == "category":
-        return "category", None, ""
+        return _judge_constant(cells)
+    if cells.role == "category":
+        return Verdict("category")
     if types.is_bool_dtype(values.dtype):
-        return "yes/no", RankForm(("False", "True")), ""
+        return Verdict("yes/no", RankForm(("False", "True")))
     if types.is_datetime64_any_dtype(values.dtype):
-        return "date", _first_day(DateForm("ISO8601"), values), ""
+        return Verdict("date", first_day(DateForm("year first"), values))
+    if types.is_timedelta64_dtype(values.dtype):
+        return Verdict("number", duration_form(values), ("durations",))
     if isinstance(values.dtype, pd.CategoricalDtype):
-        return "ordered", RankForm(tuple(map(as_text, values.cat.categories))), ""
+        return Verdict("ordered", RankForm(tuple(map(as_text, values.cat.categories))))
     if types.is_numeric_dtype(values.dtype):
-        return _kind_of_numbers(values, NumberForm(), "")
-    return _kind_of_text(values, distinct)
+        return judge_numbers(cells, NumberForm(), is_exact=types.is_integer_dtype(values.dtype))
+    return judge_text(cells, distinct, rules)
 
 
-def _kind_of_numbers(values, form, remark):
-    numbers = form(values)
-    different = np.unique(numbers[~np.isnan(numbers)])
-    if len(different) == 1:
-        return "constant", None, f"every value is {as_number(different[0])}"
-    if different.tolist() == [0, 1] and types.is_numeric_dtype(values.dtype):
-        return "yes/no", RankForm(("0", "1")), remark
-    reason = _why_identifier(str(values.name), numbers)
-    return ("identifier", form, reason) if reason else ("number", form, remark)
+def _judge_constant(cells):
+    """Return yes/no where a box is ticked or left empty; else one value tells nothing."""
+    value = cells.present.iloc[0]
+    word = as_text(value)
+    if cells.values.isna().any() and word.lower() in TICKS and not cells.gone:
+        remark = f"{word!r} or nothing: nothing is taken as no"
+        return Verdict("yes/no", RankForm(("no", word), is_tick=True), (remark,))
+    return Verdict("constant", None, (f"every value is {short(value, 30)!r}",))
 
 
-def _why_identifier(name, numbers):
-    """Return why whole numbers identify rows, or an empty string."""
-    is_one_per_row = len(np.unique(numbers)) == len(numbers) and not np.isnan(numbers).any()
-    if not is_one_per_row or (numbers % 1 != 0).any():
-        return ""
-    if _IDENTIFIER_NAME.search(name) or _IDENTIFIER_CAMEL.search(name):
-        return "another whole number in every row, and its name says so"
-    if (np.diff(numbers) > 0).all() or np.ptp(numbers) == len(numbers) - 1:
-        return "whole numbers that count the rows"
-    return ""
+# --- numbers ---------------------------------------------------------------------------------
 
 
-def _kind_of_text(values, distinct):
-    present = values.dropna()
-    for style, pattern in _NUMBER_STYLES.items():
-        if present.map(pattern.fullmatch).notna().all():
-            remark = f"numbers read from text such as {short(present.iloc[0], 20)!r}"
-            return _kind_of_numbers(values, NumberForm(style), remark)
-    _refuse_stray_words(values, present, distinct)
-    levels = _no_and_yes(present)
-    if levels:
-        return "yes/no", RankForm(levels), ""
-    dates = [form for name in _DATE_FORMATS if (form := _date_form(name, present))]
-    if dates:
-        also = " (day and month could be swapped)" if len(dates) > 1 else ""
-        return "date", dates[0], f"dates read from text such as {present.iloc[0]!r}{also}"
-    return _kind_of_words(values, present, distinct)
-
-
-def _refuse_stray_words(values, present, distinct):
-    """Raise if nine values in ten, and too many for levels, are numbers, and the others are not."""
-    is_number = present.map(_NUMBER_STYLES["plain"].fullmatch).notna()
-    if distinct > MANY_LEVELS and is_number.mean() >= 0.9:
-        row = is_number.index[~is_number][0]
-        raise TableError(
-            f"{place(values, row)} is not a number, as {is_number.mean():.0%} of the column are; "
-            "correct it or leave it empty"
-        )
-
-
-def _no_and_yes(present):
-    """Return the words for no and yes if these are the only ones, else None."""
-    words = {_NO_YES.get(word.lower()): word for word in present.unique()}
-    is_pair = set(words) == {0, 1} and present.nunique() == 2
-    return (words[0], words[1]) if is_pair else None
-
-
-def _date_form(name, present):
-    if not present.map(_DATE_FORMATS[name].fullmatch).notna().all():
-        return None
-    dates = DateForm(name).parse(present)
-    return DateForm(name, dates.min()) if dates.notna().all() else None
-
-
-def _first_day(form, values):
-    return DateForm(form.format, form.parse(values).min())
-
-
-def _kind_of_words(values, present, distinct):
-    if distinct == len(values):
-        return "identifier", None, "another text in every row"
-    is_long = present.map(len).median() > LONG_TEXT
-    if distinct > MANY_LEVELS and (is_long or distinct > len(present) / 2):
-        return "free text", None, f"{distinct} different texts in {len(present)} rows"
-    return "category", None, ""
-
-
-def _study_number(values, rules, facts, kind, form, remark):
-    numbers = form(values)
+def _study_number(cells, rules, facts, verdict):
+    form, code_doubts = _without_codes(cells, rules, verdict)
+    verdict = verdict._replace(form=form, doubts=verdict.doubts + code_doubts)
+    numbers = form(cells.values)
     present = numbers[~np.isnan(numbers)]
-    if np.abs(present).max() > HUGE or present.std() == 0:
-        raise TableError(f"column {short(values.name)!r} spans too much or too little to be scaled")
-    fill = float(np.quantile(present, 0.5, method="linear" if kind == "number" else "inverted_cdf"))
-    centre, spread, scaling = _scale(present, "none" if kind == "yes/no" else rules.scale)
-    notes = [remark, form.words, scaling]
-    notes += _far_out_notes(present) if kind == "number" else []
-    features = [facts["name"]]
-    if facts["missing"]:
-        notes.append(f"{np.isnan(numbers).sum()} missing set to {form.show(fill)}, the median")
-    if facts["missing"] > rules.missing_indicator:
-        features.append(f"{facts['name']} {MISSING}")
-        notes.append(f"{MISSING} added as a feature")
-    return NumberColumn(
-        **facts,
-        type=kind,
-        done="; ".join(filter(None, notes)),
-        features=tuple(features),
+    method = "linear" if verdict.kind == "number" else "inverted_cdf"
+    fill = float(np.quantile(present, 0.5, method=method))
+    scale = _scale(present, "none" if verdict.kind == "yes/no" else rules.scale)
+    if not scale.spread > 0:
+        raise TableError(f"column {short(cells.name)!r} spans too little to be scaled; drop it")
+    notes = [*verdict.remarks, form.words, scale.words]
+    notes += _far_out_notes(present, scale) if verdict.kind in ("number", "date") else []
+    gaps, features = _gaps(facts["name"], numbers, form.show(fill), rules)
+    facts["missing"] = float(np.isnan(numbers).mean())
+    return _finish(
+        NumberColumn,
+        facts,
+        verdict,
+        [*notes, *gaps],
+        features=features,
         form=form,
         fill=fill,
-        centre=centre,
-        spread=spread,
+        centre=scale.centre,
+        spread=scale.spread,
+        limit=scale.limit,
     )
 
 
+def _without_codes(cells, rules, verdict):
+    """Return the form with the codes that mean "no value", and what is doubted about them."""
+    form = verdict.form
+    if verdict.kind != "number" or cells.name in rules.codes:
+        return form, ()
+    numbers = form(cells.values)
+    codes = find_codes(numbers)
+    probable, certain = (
+        ", ".join(f"{as_text(value)} ({(numbers == value).sum()} rows)" for value in found)
+        for found in (codes.probable, codes.certain)
+    )
+    doubts = []
+    if certain:
+        option = f"codes={{{cells.name!r}: []}}"
+        doubts.append(f"{certain} taken as codes for no value; {option} takes amounts")
+    if probable:
+        option = f"codes={{{cells.name!r}: {[_as_code(value) for value in codes.probable]}}}"
+        doubts.append(f"{probable} could be codes for no value; {option} makes them missing")
+    return replace(form, codes=codes.certain), tuple(doubts)
+
+
+def _as_code(value):
+    return int(value) if float(value).is_integer() else value
+
+
+def _gaps(name, numbers, shown, rules):
+    """Return the notes and the features of a column with missing numbers."""
+    count = int(np.isnan(numbers).sum())
+    notes = [f"{count} missing set to {shown}, the median"] if count else []
+    if count <= rules.missing_indicator * len(numbers):
+        return notes, (name,)
+    return [*notes, f"{MISSING} added as a feature"], (name, f"{name} {MISSING}")
+
+
+class Scale(NamedTuple):
+    """What to subtract, by what to divide, how far out to let values be, and the words for it."""
+
+    centre: float
+    spread: float
+    limit: float | None = None
+    words: str = ""
+
+
 def _scale(numbers, how):
-    """Return what to subtract, by what to divide, and the words for it."""
     if how == "none":
-        return 0.0, 1.0, ""
-    mean, deviation = float(numbers.mean()), float(numbers.std())
-    low, middle, high = map(float, np.quantile(numbers, [0.25, 0.5, 0.75]))
-    if how == "robust" and high > low:
-        return middle, 0.741 * (high - low), "scaled by median and quartiles"
-    why = ", since its quartiles are equal" if how == "robust" else ""
-    return mean, deviation, f"standardised{why}"
+        return Scale(0.0, 1.0)
+    base = float(np.median(numbers))
+    apart = numbers - base  # exact where the numbers are close: 1e9 + 0.001 keeps its thousandths
+    unit = np.abs(apart).max() or 1.0
+    centre, deviation = base + float(apart.mean()), float((apart / unit).std() * unit)
+    if how != "robust":
+        return Scale(centre, deviation, None, "standardised")
+    low, high = map(float, np.quantile(apart, [0.25, 0.75]))
+    if high > low:
+        return Scale(base, 0.741 * (high - low), LIMIT, "scaled by median and quartiles")
+    words = "standardised, since its quartiles are equal"
+    return Scale(centre, deviation, LIMIT, words)
 
 
-def _far_out_notes(numbers):
-    distance = np.abs(numbers - numbers.mean()).max() / numbers.std()
-    is_far = distance > FAR_OUT
-    return [f"one value lies {distance:.0f} standard deviations out"] if is_far else []
+def _far_out_notes(numbers, scale):
+    """Say which values were limited, or would be."""
+    if scale.limit:
+        count = int((np.abs(numbers - scale.centre) > scale.limit * scale.spread).sum())
+        return [f"{count} beyond {scale.limit:g} deviations set to that limit"] if count else []
+    middle = np.median(numbers)
+    low, high = np.quantile(numbers, [0.25, 0.75])
+    distance = np.abs(numbers - middle) / (0.741 * (high - low) or numbers.std())
+    count = int((distance > FAR_OUT).sum())
+    furthest = as_number(numbers[distance.argmax()])
+    words = f"{count} more than {FAR_OUT} robust deviations out, the furthest {furthest}"
+    return [words] if count else []
 
 
-def _study_category(values, rules, facts, remark):
+# --- categories ------------------------------------------------------------------------------
+
+
+def _study_category(values, rules, facts, verdict):
     counts = level_texts(values).value_counts().sort_index()
     counts = counts.sort_values(ascending=False, kind="stable")
-    is_common = counts >= max(2, rules.min_level_share * len(values))
-    is_common.iloc[rules.max_levels :] = False
-    if (~is_common).sum() == 1:  # nothing to pool it with: it keeps its name
-        is_common[:] = True
+    is_common = _are_common(counts, rules, len(values))
     pooled = counts[~is_common]
-    levels = sorted(set(counts.index[is_common]) - {MISSING, OTHER})
-    levels += [MISSING] if is_common.get(MISSING, False) else []
-    levels += [OTHER] if len(pooled) or OTHER in counts else []
-    if len(levels) < 2:
+    named = sorted(set(counts.index[is_common]) - {MISSING, OTHER})
+    if not named:
         why = f"left out: none of its {len(counts)} levels is common enough"
-        return Column(**facts, type="free text", done=why)
-    notes = [remark, f"one 0/1 feature for each of {len(levels)} levels"]
+        doubts = verdict.doubts or ((why,) if verdict.remarks else ())
+        return _finish(Column, facts, verdict._replace(kind="free text", doubts=doubts), [why])
+    levels = named + ([MISSING] if is_common.get(MISSING, False) else [])
+    levels += [OTHER] if len(pooled) or OTHER in counts else []
+    notes = [*verdict.remarks, f"one 0/1 feature for each of {len(levels)} levels"]
     if len(pooled):
         rare = f"{short(pooled.index[0], 20)!r} and {len(pooled) - 1} more"
         notes.append(f"{len(pooled)} rare levels ({rare}; {pooled.sum()} rows) pooled as {OTHER}")
-    return CategoryColumn(
-        **facts,
-        type="category",
-        done="; ".join(filter(None, notes)),
+    return _finish(
+        CategoryColumn,
+        facts,
+        verdict,
+        notes,
         features=_level_names(facts["name"], levels),
         levels=tuple(levels),
         known=frozenset(counts.index),
     )
+
+
+def _are_common(counts, rules, n_rows):
+    """Return which levels keep a feature of their own, the most frequent first."""
+    is_common = counts >= max(2, rules.min_level_share * n_rows)
+    is_common.iloc[rules.max_levels :] = False
+    if (~is_common).sum() == 1:  # nothing to pool it with: it keeps its name
+        is_common[:] = True
+    return is_common
 
 
 def _level_names(name, levels):
