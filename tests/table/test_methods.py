@@ -114,15 +114,84 @@ def test_summary_of_planted_groups_raises_no_doubt_about_kmeans(planted, found):
         ("silhouette", 0.1, "no substantial structure"),
         ("silhouette", np.nan, "undefined"),
         ("seeds agree", 0.2, "another seed gives other clusters (agreement 0.20"),
-        ("smallest", 1, "holds only 1 rows"),
+        ("smallest", 1, "one cluster is a single row"),
+        ("smallest", 19, "holds only 19 rows"),
     ],
 )
 def test_each_doubt_is_spelt_out(column, value, words):
     fine = {"clusters found": 3, "smallest": 30, "silhouette": 0.8, "seeds agree": 1.0}
     said = pd.DataFrame({"IDC": {**fine, column: value}}).T
-    doubts = summary.caveats(said, 3, 100)
+    doubts = summary.caveats(said, 3, 1000)
     assert len(doubts) == 1
     assert words in doubts[0]
+
+
+CLEAR = {
+    "clusters found": 2,
+    "smallest": 30,
+    "silhouette": 0.8,
+    "seeds agree": 1.0,
+    "agrees with the first": 1.0,
+}
+
+
+def clear(**changes):
+    """The summary of a clustering that nothing speaks against, but for what is changed."""
+    return pd.DataFrame({"k-means": CLEAR, "IDC": {**CLEAR, **changes}}).T
+
+
+def test_nothing_speaks_against_a_clear_clustering():
+    assert summary.caveats(clear(), 2, 100) == []
+
+
+def test_few_rows_are_doubted_however_clear_the_clusters():
+    assert "5 rows are few for 2 clusters" in summary.caveats(clear(), 2, 5)[0]
+
+
+def test_methods_that_disagree_are_doubted():
+    doubts = summary.caveats(clear(**{"agrees with the first": 0.1}), 2, 100)
+    assert len(doubts) == 1
+    assert "IDC (0.10): other clusters than those of k-means" in doubts[0]
+
+
+def test_more_columns_than_rows_are_doubted():
+    X = pd.DataFrame(np.zeros((100, 120)))
+    assert "120 features are more than 100 rows" in summary.caveats(clear(), 2, 100, X=X)[0]
+
+
+def test_columns_left_out_that_may_tell_something_are_doubted():
+    table = pd.DataFrame(
+        {
+            "age": np.random.default_rng(0).normal(50, 9, 60),
+            "amount": [f"{i}k" for i in range(60)],
+            "id": range(60),
+        }
+    )
+    doubts = summary.caveats(clear(), 2, 100, encoder=TableEncoder().fit(table))
+    assert doubts[0] == "The clusters rest on one column, 'age', alone."
+    assert doubts[1] == "Left out, although it may tell something: 'amount' (identifier)."
+
+
+def test_a_cluster_that_is_one_value_of_one_column_is_doubted():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"days": rng.integers(1, 20, 90), "age": rng.integers(20, 60, 90)})
+    table.loc[:29, "days"] = -1
+    encoder = TableEncoder().fit(table)
+    X = encoder.transform(table)
+    kmeans = methods.cluster(X, 2, methods=methods.METHODS[:1])["k-means"]
+    for labels, said in [(table["days"] == -1, True), (table["age"] > 40, False)]:
+        found = {"k-means": replace(kmeans, labels=labels.to_numpy(int)[None])}
+        doubts = summary.caveats(clear().head(1), 2, 90, found=found, X=X)
+        assert ["'days'" in doubt for doubt in doubts] == [True] * said
+
+
+def test_confidence_is_doubted_where_seeds_disagree(planted, found):
+    X = planted[0]
+    sure = replace(found["k-means"].method, confidence=lambda estimator, X: np.ones(len(X)))
+    idc = replace(found["IDC"], method=sure)
+    said = clear(**{"seeds agree": 0.02})
+    doubts = summary.caveats(said, 2, N_ROWS, found={**found, "IDC": idc}, X=X)
+    assert any("agreement 0.02" in d and "confidence of 1.00" in d for d in doubts)
 
 
 def test_noise_is_doubted():

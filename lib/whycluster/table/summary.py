@@ -8,7 +8,9 @@ import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
 from whycluster.contract.explanation import Explanation
+from whycluster.contract.wording import short
 from whycluster.metrics import silhouette
+from whycluster.table.encoder import TableEncoder
 from whycluster.table.methods import Clustering
 
 SILHOUETTE_BANDS = (
@@ -20,6 +22,10 @@ SILHOUETTE_BANDS = (
 WEAK = 0.5  # mean silhouette up to which a clustering is doubted
 UNSTABLE = 0.6  # agreement of seeds (adjusted Rand index) below which a clustering is doubted
 SMALL = 0.02  # share of the rows below which a cluster may be a handful of outliers
+FEW = 10  # rows per cluster below which any grouping looks clear
+SURE = 0.9  # mean confidence that is worth a word where seeds disagree
+SAME = 0.98  # share of a cluster that has one value, and of the value that is in the cluster
+_MAY_TELL = ("free text", "nearly empty", "no single values")
 
 
 def structure(silhouette: float) -> str:
@@ -65,7 +71,15 @@ def seed_silhouettes(clustering: Clustering, X) -> list[float]:
     return [silhouette(X, labels) if scored else np.nan for labels, scored in pairs]
 
 
-def caveats(summary: pd.DataFrame, n_clusters: int, n_samples: int) -> list[str]:
+def caveats(
+    summary: pd.DataFrame,
+    n_clusters: int,
+    n_samples: int,
+    *,
+    found: Mapping[str, Clustering] | None = None,
+    X: pd.DataFrame | None = None,
+    encoder: TableEncoder | None = None,
+) -> list[str]:
     """Say what speaks against trusting each clustering, one sentence per doubt.
 
     Parameters
@@ -75,31 +89,120 @@ def caveats(summary: pd.DataFrame, n_clusters: int, n_samples: int) -> list[str]
     n_clusters : int
         What was asked for.
     n_samples : int
+    found : mapping of str to Clustering, optional
+        With `X`: confidence where seeds disagree, and clusters that are one value of one column.
+    X : DataFrame of shape (n_samples, n_features), optional
+        The rows that were clustered.
+    encoder : TableEncoder, optional
+        That made `X`: columns that were left out.
 
     Returns
     -------
     list of str
         Empty if there is nothing to say.
     """
-    doubts = []
+    doubts = _doubts_of_table(n_clusters, n_samples, X) + _doubts_of_columns(encoder)
     for name, row in summary.iterrows():
-        if row["clusters found"] < n_clusters:
-            doubts.append(
-                f"{name} filled only {row['clusters found']:.0f} of {n_clusters} clusters."
-            )
-        if not row["silhouette"] > WEAK:
-            doubts.append(
-                f"{name}: {structure(row['silhouette'])}. Its mean silhouette of "
-                f"{row['silhouette']:.2f} is not above {WEAK}: many rows lie between clusters."
-            )
-        if row["seeds agree"] < UNSTABLE:
-            doubts.append(
-                f"{name}: another seed gives other clusters (agreement {row['seeds agree']:.2f}, "
-                f"below {UNSTABLE}); do not build on single rows."
-            )
-        if row["smallest"] < SMALL * n_samples:
-            doubts.append(f"{name}: one cluster holds only {row['smallest']:.0f} rows: outliers?")
+        clustering = found[name] if found is not None and X is not None else None
+        doubts += _doubts_of_method(name, row, n_clusters, n_samples)
+        doubts += _doubts_of_seeds(name, row, clustering, X)
+        doubts += _doubts_of_values(name, clustering, X)
+    return doubts + _doubts_of_agreement(summary)
+
+
+def _doubts_of_table(n_clusters, n_samples, X):
+    doubts = []
+    if n_samples < FEW * n_clusters:
+        doubts.append(
+            f"{n_samples} rows are few for {n_clusters} clusters: any grouping of so few looks "
+            "clear, and its silhouette says little."
+        )
+    if X is not None and X.shape[1] > n_samples:
+        doubts.append(
+            f"{X.shape[1]} features are more than {n_samples} rows: some of them will seem to tell "
+            "the clusters apart by chance. Drop columns that do not matter."
+        )
     return doubts
+
+
+def _doubts_of_columns(encoder):
+    if encoder is None:
+        return []
+    doubts = []
+    if len(encoder.used_) == 1 and len(encoder.columns_) > 1:
+        doubts.append(f"The clusters rest on one column, {short(encoder.used_[0])!r}, alone.")
+    columns = encoder.columns_.values()
+    gone = [c for c in columns if c.type in _MAY_TELL or (c.doubts and not c.features)]
+    if gone:
+        names = ", ".join(f"{short(column.name, 30)!r} ({column.type})" for column in gone)
+        doubts.append(f"Left out, although it may tell something: {short(names, 300)}.")
+    return doubts
+
+
+def _doubts_of_method(name, row, n_clusters, n_samples):
+    doubts = []
+    if row["clusters found"] < n_clusters:
+        doubts.append(f"{name} filled only {row['clusters found']:.0f} of {n_clusters} clusters.")
+    if not row["silhouette"] > WEAK:
+        doubts.append(
+            f"{name}: {structure(row['silhouette'])}. Its mean silhouette of "
+            f"{row['silhouette']:.2f} is not above {WEAK}: many rows lie between clusters."
+        )
+    if row["smallest"] == 1:
+        doubts.append(f"{name}: one cluster is a single row: an outlier?")
+    elif row["smallest"] < SMALL * n_samples:
+        doubts.append(f"{name}: one cluster holds only {row['smallest']:.0f} rows: outliers?")
+    return doubts
+
+
+def _doubts_of_seeds(name, row, clustering, X):
+    if not row["seeds agree"] < UNSTABLE:
+        return []
+    sure = 0.0 if clustering is None else float(clustering.confidence(X).mean())
+    despite = f" Its mean confidence of {sure:.2f} does not know that." if sure > SURE else ""
+    return [
+        f"{name}: another seed gives other clusters (agreement {row['seeds agree']:.2f}, "
+        f"below {UNSTABLE}); do not build on single rows.{despite}"
+    ]
+
+
+def _doubts_of_values(name, clustering, X):
+    """Say which clusters are the rows with one value of one column."""
+    if clustering is None:
+        return []
+    labels, doubts, seen = clustering.labels[0], [], set()
+    for cluster in np.unique(labels):
+        feature = _one_value(X, labels == cluster)
+        if feature is not None and feature not in seen:
+            seen.add(feature)
+            doubts.append(
+                f"{name}: cluster {cluster} is no more than one value of {short(feature)!r}; a "
+                "code, or a column that had better be dropped?"
+            )
+    return doubts
+
+
+def _one_value(X, is_in):
+    """Return the feature of which one value is the cluster, None if there is none."""
+    values = X.to_numpy()
+    middle = np.quantile(values[is_in], 0.5, axis=0, method="lower")  # the value, if there is one
+    has = values == middle
+    is_same = (has[is_in].mean(axis=0) >= SAME) & (is_in.sum() >= SAME * has.sum(axis=0))
+    return X.columns[is_same.argmax()] if is_same.any() and is_in.sum() > 1 else None
+
+
+def _doubts_of_agreement(summary):
+    """Say which methods find other clusters than the first."""
+    if "agrees with the first" not in summary:
+        return []
+    agreement = summary["agrees with the first"].iloc[1:]
+    others = [f"{name} ({value:.2f})" for name, value in agreement.items() if value < UNSTABLE]
+    if not others:
+        return []
+    return [
+        f"{', '.join(others)}: other clusters than those of {summary.index[0]} (agreement below "
+        f"{UNSTABLE}); what only one method sees may be its own doing."
+    ]
 
 
 def explanation_table(found: Mapping[str, Clustering], source, rows, numbers) -> pd.DataFrame:
