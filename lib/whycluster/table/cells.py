@@ -58,7 +58,8 @@ def clean(values: pd.Series, words: Iterable = (), *, as_written: bool = False) 
 
 def missing_words(values: pd.Series, cleaned: pd.Series) -> str:
     """Say which texts `clean` made missing and how often, empty if none."""
-    gone = values[cleaned.isna().to_numpy() & values.notna().to_numpy()].map(as_text)
+    gone = values[cleaned.isna().to_numpy() & values.notna().to_numpy()]
+    gone = gone.astype(object).map(as_text)
     counts = gone[gone != ""].value_counts()
     return ", ".join(f"{count} {short(word, 20)!r}" for word, count in counts.items())
 

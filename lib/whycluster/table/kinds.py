@@ -33,6 +33,8 @@ class Rules:
         What means "no value" in every column.
     codes : mapping of str to list
         What means "no value" in one column. In a column that is named here no codes are looked for.
+    keep_rest : bool
+        Whether a category may have no level but `MISSING` and `OTHER`.
     """
 
     scale: str = "standard"
@@ -44,6 +46,7 @@ class Rules:
     roles: Mapping[str, str] = field(default_factory=dict)
     words: tuple = ()
     codes: Mapping[str, list] = field(default_factory=dict)
+    keep_rest: bool = False
 
     def clean(self, values: pd.Series) -> pd.Series:
         """Return the cells of a column as `clean` does under these rules."""

@@ -126,6 +126,7 @@ def study(cells: Cells, rules: Rules) -> Column:
         remark = f"kept, although it looks like {verdict.kind}"
         kind = "number" if verdict.form else "category"
         verdict = verdict._replace(kind=kind, remarks=(remark,), doubts=())
+        rules = replace(rules, keep_rest=True)
     if cells.gone:
         verdict = verdict._replace(remarks=(*verdict.remarks, f"no value: {cells.gone}"))
     if verdict.kind in LEFT_OUT:
@@ -285,13 +286,13 @@ def _study_category(values, rules, facts, verdict):
     counts = counts.sort_values(ascending=False, kind="stable")
     is_common = _are_common(counts, rules, len(values))
     pooled = counts[~is_common]
-    named = sorted(set(counts.index[is_common]) - {MISSING, OTHER})
-    if not named:
-        why = f"left out: none of its {len(counts)} levels is common enough"
-        doubts = verdict.doubts or ((why,) if verdict.remarks else ())
-        return _finish(Column, facts, verdict._replace(kind="free text", doubts=doubts), [why])
-    levels = named + ([MISSING] if is_common.get(MISSING, False) else [])
+    levels = sorted(set(counts.index[is_common]) - {MISSING, OTHER})
+    is_named = bool(levels)
+    levels += [MISSING] if is_common.get(MISSING, False) else []
     levels += [OTHER] if len(pooled) or OTHER in counts else []
+    if len(levels) < 2 or not (is_named or rules.keep_rest):
+        why = f"left out: none of its {len(counts)} levels is common enough"
+        return _finish(Column, facts, verdict._replace(kind="free text"), [why])
     notes = [*verdict.remarks, f"one 0/1 feature for each of {len(levels)} levels"]
     if len(pooled):
         rare = f"{short(pooled.index[0], 20)!r} and {len(pooled) - 1} more"

@@ -17,7 +17,8 @@ MOSTLY = 0.8  # share of the cells that are numbers (dates) from which all other
 HALF = 0.5  # share from which they are, if the others are few different texts
 FEW_WORDS = 3  # how many that is
 _NO_YES = {"no": 0, "n": 0, "false": 0, "f": 0, "yes": 1, "y": 1, "true": 1, "t": 1}
-_LIKE_AMOUNT = r"(?:[A-Z]{3}\s)?[^\w]{0,4}\d[\d.,' \x{00A0}]*[^\d/-]{0,6}"
+LOOKS = 0.3  # share of the texts that look like amounts or dates from which it is said
+_LIKE_AMOUNT = r"(?:[A-Z]{3}\s)?[^\w]{0,4}\d[\d.,'\s]*[^\d/-]{0,6}"
 _LIKE_DATE = r".{0,4}\d{1,4}[-/. :]+(\d{1,2}|[A-Za-z]{3,9})[-/. :]+\d{1,4}.*|\d{1,2}:\d{2}.{0,6}"
 
 
@@ -129,7 +130,8 @@ def _judge_dates(cells, rules):
     doubts = [_doubt_of_odd(cells, odd).replace("are numbers", "are dates")]
     if is_open and rules.day_first is None:
         doubts.append("day and month could be swapped: day_first=False reads the month first")
-    remark = f"dates read from text such as {cells.present.iloc[0]!r}, {order}"
+    example = next(text for text in texts if text not in odd)
+    remark = f"dates read from text such as {example!r}, {order}"
     return Verdict("date", first_day(form, cells.values), (remark,), tuple(filter(None, doubts)))
 
 
@@ -163,8 +165,9 @@ def _judge_words(cells, distinct):
     if distinct == n_rows:
         return Verdict("identifier", None, ("another text in every row",), doubts)
     if n_present < NEARLY_EMPTY * n_rows:
-        why = f"{n_present} of {n_rows} rows have a value; keep={[cells.name]} uses it"
-        return Verdict("nearly empty", None, (why,), doubts or (f"left out: only {why}",))
+        why = f"only {n_present} of {n_rows} rows have a value"
+        doubts += (f"left out, since {why}; keep={[cells.name]} uses it",)
+        return Verdict("nearly empty", None, (why,), doubts)
     is_long = cells.present.map(len).median() > LONG_TEXT
     if distinct > MANY_LEVELS and (is_long or distinct > n_present / 2):
         why = f"{distinct} different texts in {n_present} rows"
@@ -182,13 +185,24 @@ def _doubts_of_words(cells, distinct):
         return (f"{cells.reading.doubt}; numbers={[name]} takes amounts",)
     if distinct <= MANY_LEVELS and distinct < len(cells.values):
         return ()
-    for what, pattern in {"dates or times": _LIKE_DATE, "amounts": _LIKE_AMOUNT}.items():
-        looks = texts.str.fullmatch(pattern)
-        if looks.mean() >= HALF:
-            return (_doubt_of_looks(cells, what, texts[looks].iloc[0], looks.mean()),)
-    return ()
+    looks = {
+        "dates or times": texts.str.fullmatch(_LIKE_DATE),
+        "amounts": texts.str.fullmatch(_LIKE_AMOUNT),
+    }
+    what = max(looks, key=lambda kind: looks[kind].mean())
+    is_like = looks[what]
+    if is_like.mean() < LOOKS:
+        return ()
+    example = short(texts[is_like].iloc[0], 20)
+    way = _way_out(cells) if what == "amounts" else "write all dates as 2021-03-12, times as hours"
+    return (f"{is_like.mean():.0%} of its texts look like {what} ({example!r}): {way}",)
 
 
-def _doubt_of_looks(cells, what, example, share):
-    way = f"numbers={[cells.name]} reads what it can" if what == "amounts" else "in no one writing"
-    return f"{share:.0%} of its texts look like {what} ({short(example, 20)!r}): {way}"
+def _way_out(cells):
+    """Return what to do about amounts that were not taken for numbers."""
+    units = [unit for unit in cells.numerals.units(cells.reading.decimal) if unit]
+    if len(units) > 1:
+        return f"in several units ({short(', '.join(units), 30)}); give each its own column"
+    if cells.numerals.share:
+        return f"numbers={[cells.name]} takes those that can be read, the others as missing"
+    return "write them as plain numbers"
