@@ -108,6 +108,7 @@ class Numerals:
     texts: pd.Series
     is_plain: np.ndarray
     parts: dict[str, Written]
+    _values: dict[str, dict[str, float]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, texts) -> "Numerals":
@@ -128,23 +129,29 @@ class Numerals:
             plain = plain.where(~plain.str.contains(".", regex=False) | _fits(plain), "nan")
             plain = plain.str.replace(".", "", regex=False)
         numbers[self.is_plain] = plain.to_numpy(dtype=object).astype(float)
-        for place in np.flatnonzero(~self.is_plain):
-            written = self.parts.get(self.texts[place])
-            if written and (unit is None or written.unit in ("", unit)):
-                numbers[place] = written.under(decimal)
+        values = self._read(decimal)
+        if unit is not None:
+            values = {t: v for t, v in values.items() if self.parts[t].unit in ("", unit)}
+        others = ~self.is_plain
+        numbers[others] = [values.get(text, np.nan) for text in self.texts[others]]
         return numbers
+
+    def _read(self, decimal):
+        """Return the numbers among `parts` by their text."""
+        if decimal not in self._values:
+            values = ((text, part.under(decimal)) for text, part in self.parts.items())
+            self._values[decimal] = {t: v for t, v in values if not np.isnan(v)}
+        return self._values[decimal]
 
     def units(self, decimal: str) -> Counter:
         """Count the units of the numbers; "" is none."""
-        written = [part for part in self.parts.values() if not np.isnan(part.under(decimal))]
-        counts = Counter(part.unit for part in written)
+        counts = Counter(self.parts[text].unit for text in self._read(decimal))
         counts[""] += int(self.is_plain.sum())
         return +counts
 
     def limited(self, decimal: str) -> list[str]:
         """Return the texts that give only a limit."""
-        pairs = self.parts.items()
-        return [text for text, p in pairs if p.limit and not np.isnan(p.under(decimal))]
+        return [text for text in self._read(decimal) if self.parts[text].limit]
 
     @property
     def share(self) -> float:

@@ -150,8 +150,10 @@ def day_first(columns):
 
 def _share_of_dates(texts, order):
     """Return which share of the texts are dates; of a few of them if these are none."""
-    few = read_dates(texts[:20], order).notna().mean()
-    return read_dates(texts, order).notna().mean() if few >= HALF else 0.0
+    few = texts.head(20)
+    if sum(map(bool, map(ORDERS[order].fullmatch, few))) < HALF * len(few):
+        return 0.0
+    return read_dates(texts, order).notna().mean()
 
 
 def first_day(form: DateForm, values) -> DateForm:
