@@ -96,9 +96,16 @@ class NumberColumn(Column):
         block = [scaled if self.limit is None else np.clip(scaled, -self.limit, self.limit)]
         if len(self.features) == 2:
             block.append(is_missing.astype(float))
-        is_new = is_missing.any() and self.missing == 0
-        note = f"{is_missing.sum()} missing where none was when fitted, filled in" if is_new else ""
-        return np.column_stack(block), note
+        return np.column_stack(block), "; ".join(self._notes(values, is_missing))
+
+    def _notes(self, values, is_missing):
+        """Return what to say about rows to encode: new gaps, and text that could not be read."""
+        if getattr(self.form, "is_lenient", False):
+            odd = is_missing & values.notna().to_numpy() & ~self.form.is_code(values)
+            if odd.any():
+                yield f"{odd.sum()} not understood ({short(values[odd].iloc[0], 30)!r}), filled in"
+        if is_missing.any() and self.missing == 0:
+            yield f"{is_missing.sum()} missing where none was when fitted, filled in"
 
     def say(self, bounds: list[tuple[int, float, float]]) -> str:
         """Put (place, low, high) of features into words: low < feature ≤ high."""

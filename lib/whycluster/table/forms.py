@@ -70,6 +70,10 @@ class NumberForm:
         numbers = Numerals.of(texts).numbers(self.decimal, self.unit)
         return np.append(numbers, np.nan)[places]
 
+    def is_code(self, values: pd.Series) -> np.ndarray:
+        """Return which values are codes, (n_rows,)."""
+        return np.isin(self.read(values), self.codes)
+
     @property
     def decimal(self) -> str:
         """The decimal sign."""
@@ -129,6 +133,10 @@ class DateForm:
             row = int(np.argmax(wrong))
             raise TableError(f"{place(values, row)} is not a date like the others; correct it")
         return ((dates - self.origin) / pd.Timedelta(days=1)).to_numpy(dtype=float)
+
+    def is_code(self, values: pd.Series) -> np.ndarray:
+        """Return which values are codes, (n_rows,): none."""
+        return np.full(len(values), False)
 
     def show(self, value: float) -> str:
         """Return the day."""

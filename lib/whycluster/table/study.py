@@ -182,6 +182,9 @@ def _study_number(cells, rules, facts, verdict):
     verdict = verdict._replace(form=form, doubts=verdict.doubts + code_doubts)
     numbers = form(cells.values)
     present = numbers[~np.isnan(numbers)]
+    if np.ptp(present) == 0:
+        why = f"left out: every value is {form.show(present[0])}"
+        return _finish(Column, facts, verdict._replace(kind="constant"), [why])
     method = "linear" if verdict.kind == "number" else "inverted_cdf"
     fill = float(np.quantile(present, 0.5, method=method))
     scale = _scale(present, "none" if verdict.kind == "yes/no" else rules.scale)

@@ -24,7 +24,7 @@ _LIKE_DATE = r".{0,4}\d{1,4}[-/. :]+(\d{1,2}|[A-Za-z]{3,9})[-/. :]+\d{1,4}.*|\d{
 
 def judge_text(cells: Cells, distinct: int, rules: Rules) -> Verdict:
     """Decide what a column of text is; `distinct` counts its different texts."""
-    verdict = _judge_written_numbers(cells)
+    verdict = _judge_written_numbers(cells, rules)
     if verdict:
         return verdict
     levels = _no_and_yes(cells.present)
@@ -33,11 +33,11 @@ def judge_text(cells: Cells, distinct: int, rules: Rules) -> Verdict:
     return _judge_dates(cells, rules) or _judge_words(cells, distinct)
 
 
-def _judge_written_numbers(cells):
+def _judge_written_numbers(cells, rules):
     """Return what a column of numbers written as text is, None if it is not one."""
     decimal, numerals = cells.reading.decimal, cells.numerals
     unit = _unit(numerals.units(decimal), cells.role)
-    if unit is None:
+    if unit is None and cells.role != "number":
         return None
     numbers = numerals.numbers(decimal, unit)
     texts = numerals.texts
@@ -45,7 +45,7 @@ def _judge_written_numbers(cells):
     if not _is_amount(cells, odd, limited, len(texts)):
         return None
     form = NumberForm("decimal comma" if decimal == "," else "thousands", unit, (), bool(odd))
-    doubts = (cells.reading.doubt, _doubt_of_odd(cells, odd))
+    doubts = (cells.reading.doubt, _doubt_of_odd(cells, odd, rules))
     return judge_numbers(
         cells,
         form,
@@ -58,7 +58,7 @@ def _judge_written_numbers(cells):
 def _unit(units, role):
     """Return the one unit of a column, "" for none, None if there are several."""
     named = [unit for unit, _ in units.most_common() if unit]
-    if not units or (len(named) > 1 and role != "number"):
+    if (not units or len(named) > 1) and role != "number":
         return None
     return named[0] if named else ""
 
@@ -81,7 +81,7 @@ def _is_amount(cells, odd, limited, n_texts):
     return not odd or (is_most and n_texts - len(odd) > MANY_LEVELS)
 
 
-def _doubt_of_odd(cells, odd):
+def _doubt_of_odd(cells, odd, rules):
     if not odd:
         return ""
     count, share = cells.rows_of(odd), 1 - cells.rows_of(odd) / len(cells.present)
@@ -89,8 +89,16 @@ def _doubt_of_odd(cells, odd):
     others = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
     return (
         f"{share:.0%} of its cells are numbers; the other {count} ({short(odd[0], 20)!r} in row "
-        f"{row}{others}) count as missing; categories={[cells.name]} keeps them as they are"
+        f"{row}{others}) count as missing; {_keeping(cells, rules)}"
     )
+
+
+def _keeping(cells, rules):
+    """Return the option under which words beside numbers are not lost, or the column is dropped."""
+    common = max(2, rules.min_level_share * len(cells.values))
+    if cells.present.value_counts().iloc[0] >= common:
+        return f"categories={[cells.name]} keeps them as they are"
+    return f"drop={[cells.name]} leaves the column out"
 
 
 def _remarks_of_writing(cells, unit, limited):
@@ -125,9 +133,9 @@ def _judge_dates(cells, rules):
     orders = [order for order, share in fits.items() if share == best]
     is_open = {"day first", "month first"} <= set(orders)
     order = "month first" if is_open and rules.day_first is False else orders[0]
-    form = DateForm(order, is_lenient=best < 1)
+    form = DateForm(order, is_lenient=bool(best < 1))
     odd = texts[read_dates(texts, order).isna().to_numpy()].tolist() if best < 1 else []
-    doubts = [_doubt_of_odd(cells, odd).replace("are numbers", "are dates")]
+    doubts = [_doubt_of_odd(cells, odd, rules).replace("are numbers", "are dates")]
     if is_open and rules.day_first is None:
         doubts.append("day and month could be swapped: day_first=False reads the month first")
     example = next(text for text in texts if text not in odd)
