@@ -494,7 +494,7 @@ def test_integer_names_match_columns_of_that_text():
         ({"drop": "x"}, "drop='x' is no list; write ['x']"),
         ({"drop": [False]}, "YAML takes no, yes, on and off"),
         ({"drop": ["y"]}, "no column 'y' in the table (drop)"),
-        ({"drop": ["x"], "keep": ["x"]}, "column 'x' is named by two of"),
+        ({"categories": ["x"], "numbers": ["x"]}, "column 'x' is in both categories and numbers"),
         ({"codes": {"y": [1]}}, "no column 'y' in the table (codes)"),
         ({"codes": [-999]}, "codes=[-999] names no column"),
         ({"codes": {"x": -999}}, "is no list; write [-999]"),

@@ -33,7 +33,12 @@ _CHOICES = {
     "day_first": (None, True, False),
 }
 _RANGES = {"missing_indicator": (0, 1), "min_level_share": (0, 1), "max_levels": (1, np.inf)}
-_ROLES = {"categories": "category", "numbers": "number", "keep": "keep", "drop": "drop"}
+_ROLES = {  # where a column is in several, the last one counts
+    "keep": "keep",
+    "categories": "category",
+    "numbers": "number",
+    "drop": "drop",
+}
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
@@ -362,10 +367,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             for name in listed:
                 if str(name) not in names:
                     raise TableError(_no_such_column(name, names, option))
-        counts = Counter(str(name) for option in _ROLES for name in set(options[option]))
-        twice = [name for name, count in counts.items() if count > 1]
-        if twice:
-            raise TableError(f"column {short(twice[0])!r} is named by two of {', '.join(_ROLES)}")
+        both = {str(name) for name in options["categories"]} & {str(n) for n in options["numbers"]}
+        if both:
+            raise TableError(f"column {short(min(both))!r} is in both categories and numbers")
 
     def _check_columns(self, table):
         """Return the table with its names as text, or say which columns are wrong."""
