@@ -185,27 +185,23 @@ def _study_number(cells, rules, facts, verdict):
     if np.ptp(present) == 0:
         why = f"left out: every value is {form.show(present[0])}"
         return _finish(Column, facts, verdict._replace(kind="constant"), [why])
-    method = "linear" if verdict.kind == "number" else "inverted_cdf"
-    fill = float(np.quantile(present, 0.5, method=method))
     scale = _scale(present, "none" if verdict.kind == "yes/no" else rules.scale)
     if not scale.spread > 0:
         raise TableError(f"column {short(cells.name)!r} spans too little to be scaled; drop it")
-    notes = [*verdict.remarks, form.words, scale.words]
-    notes += _far_out_notes(present, scale) if verdict.kind in ("number", "date") else []
+    fill = _median(present, verdict.kind)
     gaps, features = _gaps(facts["name"], numbers, form.show(fill), rules)
+    far = _far_out_notes(present, scale) if verdict.kind in ("number", "date") else []
+    notes = [*verdict.remarks, form.words, scale.words, *far, *gaps]
     facts["missing"] = float(np.isnan(numbers).mean())
-    return _finish(
-        NumberColumn,
-        facts,
-        verdict,
-        [*notes, *gaps],
-        features=features,
-        form=form,
-        fill=fill,
-        centre=scale.centre,
-        spread=scale.spread,
-        limit=scale.limit,
-    )
+    more = {"centre": scale.centre, "spread": scale.spread, "limit": scale.limit}
+    more |= {"features": features, "form": form, "fill": fill}
+    return _finish(NumberColumn, facts, verdict, notes, **more)
+
+
+def _median(numbers, kind):
+    """Return the median; of ranks and dates one that occurs."""
+    method = "linear" if kind == "number" else "inverted_cdf"
+    return float(np.quantile(numbers, 0.5, method=method))
 
 
 def _without_codes(cells, rules, verdict):
