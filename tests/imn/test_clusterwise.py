@@ -201,7 +201,7 @@ class TestBaseRates:
 
     def test_a_class_that_weighs_nothing_is_refused(self):
         X, y = given([100, 60], [10, 24])
-        with pytest.raises(ValueError, match="class_weight gives 1 the weight 0;") as error:
+        with pytest.raises(ValueError, match="class_weight gives 1 the weight 0, which") as error:
             ClusterwiseIMN(Given(), weighted({0: 1, 1: 0})).fit(X, y)
         assert "\n" not in str(error.value)
 

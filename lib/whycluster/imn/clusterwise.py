@@ -508,17 +508,20 @@ def _log_rates(report: pd.DataFrame, classes: np.ndarray, class_weight) -> np.nd
     counts = np.where((report["answered by"] == WHOLE).to_numpy()[:, None], counts[0], counts)
     rates = np.full(counts.shape, -np.inf)
     for rate, count in zip(rates, counts, strict=True):
-        own = np.flatnonzero(count)
-        target = np.repeat(classes, count)
-        weights = compute_class_weight(class_weight, classes=classes[own], y=target)
-        if weights.min() <= 0:
-            name = classes.tolist()[own[weights.argmin()]]
-            raise ValueError(
-                f"class_weight gives {name!r} the weight {weights.min():g}; its probability cannot "
-                "be told then; give every class a weight above 0"
-            )
-        rate[own] = -np.log(weights)
+        rate[count > 0] = -np.log(_weights(classes[count > 0], count[count > 0], class_weight))
     return rates
+
+
+def _weights(classes, counts, class_weight) -> np.ndarray:
+    """Return the weights with which classes of so many rows were learned; raise if one is 0."""
+    target = np.repeat(classes, counts)
+    weights = compute_class_weight(class_weight, classes=classes, y=target)
+    if weights.min() <= 0:
+        raise ValueError(
+            f"class_weight gives {classes.tolist()[weights.argmin()]!r} the weight "
+            f"{weights.min():g}, which leaves no probability to tell; give every class one above 0"
+        )
+    return weights
 
 
 def _thawed(estimator):
