@@ -8,7 +8,13 @@ from copy import deepcopy
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import ClassifierMixin, ClusterMixin, RegressorMixin, clone
+from sklearn.base import (
+    ClassifierMixin,
+    ClusterMixin,
+    MetaEstimatorMixin,
+    RegressorMixin,
+    clone,
+)
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.pipeline import make_pipeline
@@ -99,6 +105,11 @@ SUPERVISED = [
         min_rows=8,
         min_class_rows=2,
     ),
+    ClusterwiseIMN(
+        KMeans(2, random_state=0, n_init=1),
+        IMNRegressor(weight_penalty=0.01, device="cpu", **SMALL_NET),
+        min_rows=8,
+    ),
 ]
 
 # Checks of scikit-learn that cannot hold, by class; what else they check is checked below.
@@ -131,7 +142,7 @@ def public_estimators():
             is_ours = inspect.isclass(value) and value.__module__ == module.name
             if is_ours and not name.startswith("_"):
                 found.add(value)
-    kinds = ClusterMixin | ClassifierMixin | RegressorMixin
+    kinds = ClusterMixin | ClassifierMixin | RegressorMixin | MetaEstimatorMixin
     return {c for c in found if issubclass(c, kinds) and not inspect.isabstract(c)}
 
 

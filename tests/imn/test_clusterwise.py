@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClusterMixin
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClusterMixin, clone, is_regressor
 from sklearn.cluster import KMeans
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import brier_score_loss, r2_score
 
-from whycluster import ClusterwiseIMN, GowerClustering, IMNClassifier
+from whycluster import ClusterwiseIMN, GowerClustering, IMNClassifier, IMNRegressor
 from whycluster.contract.column_shap import shap_of_columns
 from whycluster.datasets.planted import make_planted_drivers
 from whycluster.table import TableEncoder, TableError
@@ -93,18 +95,183 @@ class TestRouting:
         chance = fitted.predict_proba(X)
         for k, model in enumerate(fitted.models_):
             own = clusters == k
-            np.testing.assert_allclose(chance[own], model.predict_proba(encoded[own]), rtol=1e-4)
+            expected = model.predict_proba(encoded[own])
+            np.testing.assert_allclose(chance[own], expected, rtol=1e-4)
         np.testing.assert_array_equal(fitted.predict(X), fitted.classes_[chance.argmax(axis=1)])
 
     def test_rows_in_no_cluster_are_answered_by_the_whole(self):
         X, y = given([60, 60], [30, 30])
         model = ClusterwiseIMN(Given(), QUICK, random_state=0).fit(X, y)
         X[:, 0] = -1
-        np.testing.assert_array_equal(model.predict_proba(X), model.whole_.predict_proba(X))
+        np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X, by="whole"))
 
     def test_by_names_one_of_two(self, fitted, planted):
         with pytest.raises(ValueError, match="by='all' is neither 'cluster' nor 'whole'"):
             fitted.explain(planted[0], by="all")
+
+
+def silent(model):
+    """Make every model inside answer 0, as one does that was trained with balanced classes
+    on features that say nothing.
+    """
+    for inside in {id(m): m for m in (model.whole_, *model.models_)}.values():
+        for parameter in inside.network_.parameters():
+            parameter.data.zero_()
+    return model
+
+
+def weighted(class_weight):
+    return clone(QUICK).set_params(class_weight=class_weight)
+
+
+class TestBaseRates:
+    def test_features_that_say_nothing_leave_the_base_rate_of_the_cluster_and_of_the_whole(self):
+        X, y = given([100, 60], [10, 24])  # 10 % and 40 %; of the whole 34 / 160
+        model = silent(ClusterwiseIMN(Given(), weighted("balanced"), random_state=0).fit(X, y))
+        chance = model.predict_proba(X)[:, 1]
+        np.testing.assert_allclose(chance[:100], 0.1)
+        np.testing.assert_allclose(chance[100:], 0.4)
+        np.testing.assert_allclose(model.predict_proba(X, by="whole")[:, 1], 0.2125)
+
+    def test_it_is_learned_from_features_that_say_nothing(self):
+        X, y = given([100, 60], [10, 24])
+        X[:, 1:] = 0
+        model = clone(MODEL).set_params(class_weight="balanced", max_epochs=60)
+        chance = ClusterwiseIMN(Given(), model, random_state=0).fit(X, y).predict_proba(X)[:, 1]
+        assert chance[0] == pytest.approx(0.1, abs=0.02)
+        assert chance[-1] == pytest.approx(0.4, abs=0.04)
+
+    def test_a_logit_and_a_base_rate_add_up(self):
+        X, y = given([100, 60], [10, 24])
+        model = ClusterwiseIMN(Given(), weighted("balanced"), random_state=0).fit(X, y)
+        logits = model.models_[0].decision_function(X[:100])
+        expected = expit(logits + np.log(10 / 90))
+        np.testing.assert_allclose(model.predict_proba(X[:100])[:, 1], expected, rtol=1e-6)
+
+    def test_three_classes(self):
+        X, _ = given([100, 60], [0, 0])
+        y = np.repeat(["a", "b", "c"] * 2, [70, 20, 10, 10, 20, 30])
+        model = silent(ClusterwiseIMN(Given(), weighted("balanced"), random_state=0).fit(X, y))
+        chance = model.predict_proba(X)
+        np.testing.assert_allclose(chance[0], [0.7, 0.2, 0.1])
+        np.testing.assert_allclose(chance[-1], [1 / 6, 2 / 6, 3 / 6])
+        assert (model.predict(X) == np.repeat(["a", "c"], [100, 60])).all()
+
+    def test_weights_given_by_hand_are_divided_out(self):
+        X, y = given([100, 60], [10, 24])
+        fit = ClusterwiseIMN(Given(), weighted({0: 1, 1: 4}), random_state=0).fit(X, y)
+        np.testing.assert_allclose(fit.log_rates_, [[0, -np.log(4)]] * 3, rtol=1e-6)
+        np.testing.assert_allclose(silent(fit).predict_proba(X)[:, 1], 0.2)  # (1/4) / (1 + 1/4)
+
+    def test_without_class_weights_nothing_is_added(self):
+        X, y = given([100, 60], [10, 24])
+        model = ClusterwiseIMN(Given(), QUICK, random_state=0).fit(X, y)
+        assert not model.log_rates_.any()
+        own = model.models_[1].predict_proba(X[100:])
+        np.testing.assert_allclose(model.predict_proba(X[100:]), own, rtol=1e-5)
+
+    def test_a_cluster_without_a_model_has_the_rate_of_the_rows_that_its_answer_was_learned_from(
+        self,
+    ):
+        X, y = given([100, 20], [30, 18])  # of the whole 48 / 120
+        model = ClusterwiseIMN(Given(), weighted("balanced"), random_state=0).fit(X, y)
+        chance = silent(model).predict_proba(X)[:, 1]
+        assert chance[[0, -1]] == pytest.approx([0.3, 0.4])
+
+    def test_a_class_that_a_cluster_lacks_has_probability_0_there(self):
+        X, _ = given([100, 60], [0, 0])
+        y = np.repeat([0, 1, 0, 1, 2], [50, 50, 20, 20, 20])
+        settings = {"min_class_rows": 0, "random_state": 0}
+        model = ClusterwiseIMN(Given(), weighted("balanced"), **settings).fit(X, y)
+        np.testing.assert_allclose(silent(model).predict_proba(X)[0], [0.5, 0.5, 0])
+
+    def test_explanations_are_those_of_the_models(self):
+        X, y = given([100, 60], [10, 24])
+        model = ClusterwiseIMN(Given(), weighted("balanced"), random_state=0).fit(X, y)
+        expected = model.models_[1].explain(X[100:]).sample
+        np.testing.assert_array_equal(model.contributions(X[100:]), expected)
+
+    def test_transfer_scores_probabilities_with_the_base_rate_of_the_rows_learned_from(self):
+        X, y = given([100, 60], [10, 24])
+        model = silent(ClusterwiseIMN(Given(), weighted("balanced"), random_state=0).fit(X, y))
+        scores = -model.transfer(X, y, scoring="neg_brier_score")
+        assert scores.loc[0, 0] == pytest.approx(brier_score_loss(y[:100], np.full(100, 0.1)))
+        assert scores.loc[0, 1] == pytest.approx(brier_score_loss(y[100:], np.full(60, 0.1)))
+        assert scores.loc["whole", 1] == pytest.approx(brier_score_loss(y[100:], [0.2125] * 60))
+
+    def test_a_class_that_weighs_nothing_is_refused(self):
+        X, y = given([100, 60], [10, 24])
+        with pytest.raises(ValueError, match="class_weight gives 1 the weight 0, which") as error:
+            ClusterwiseIMN(Given(), weighted({0: 1, 1: 0})).fit(X, y)
+        assert "\n" not in str(error.value)
+
+    def test_what_was_saved_before_rates_were_kept_answers_with_them(self, tmp_path):
+        X, y = given([100, 60], [10, 24])
+        model = ClusterwiseIMN(GowerClustering(2), weighted("balanced"), random_state=0).fit(X, y)
+        expected = model.predict_proba(X)
+        del model.log_rates_
+        model.save(tmp_path)
+        np.testing.assert_array_equal(ClusterwiseIMN.load(tmp_path).predict_proba(X), expected)
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    """A target of numbers: x1 in one cluster, 100 - x2 in the other."""
+    X, _ = given([150, 150], [0, 0])
+    return X, np.where(X[:, 0] == 0, X[:, 1], 100 - X[:, 2])
+
+
+@pytest.fixture(scope="module")
+def regressor(numbers):
+    model = IMNRegressor(hidden_units=32, max_epochs=40, weight_penalty=0.01, device="cpu")
+    return ClusterwiseIMN(Given(), model, random_state=0).fit(*numbers)
+
+
+class TestNumbers:
+    def test_it_is_a_regressor(self, regressor):
+        assert is_regressor(regressor)
+        assert not hasattr(regressor, "predict_proba")
+        assert not hasattr(regressor, "classes_")
+
+    def test_each_row_is_answered_by_the_model_of_its_cluster(self, regressor, numbers):
+        X, y = numbers
+        assert regressor.score(X, y) == pytest.approx(r2_score(y, regressor.predict(X)))
+        for k in (0, 1):
+            own = X[:, 0] == k
+            assert r2_score(y[own], regressor.predict(X[own])) > 0.9
+            expected = regressor.models_[k].predict(X[own])
+            np.testing.assert_allclose(regressor.predict(X[own]), expected, rtol=1e-5)
+        np.testing.assert_array_equal(regressor.predict(X, by="whole"), regressor.whole_.predict(X))
+
+    def test_the_driver_of_each_cluster_is_named(self, regressor, numbers):
+        assert regressor.explain(numbers[0]).top(1)["feature"].tolist() == ["x1", "x2"]
+
+    def test_the_report_counts_rows(self, regressor):
+        assert regressor.report_["rows"].tolist() == [300, 150, 150]
+        assert regressor.report_["answered by"].tolist() == ["whole", "itself", "itself"]
+
+    def test_a_small_cluster_is_answered_by_the_whole(self):
+        X, _ = given([80, 20], [0, 0])
+        model = IMNRegressor(hidden_units=8, n_blocks=0, max_epochs=6, warmup_epochs=1)
+        fit = ClusterwiseIMN(Given(), model, random_state=0).fit(X, X[:, 1])
+        assert fit.models_[1] is fit.whole_
+        assert fit.report_["because"].tolist()[2] == "20 rows, fewer than min_rows=50"
+
+    def test_transfer_is_by_r2(self, regressor, numbers):
+        X, y = numbers
+        scores, other = regressor.transfer(X, y), X[:, 0] == 1
+        expected = r2_score(y[other], regressor.models_[0].predict(X[other]))
+        assert scores.loc[0, 1] == pytest.approx(expected)
+        assert scores.loc[1, 1] > 0.9
+
+    def test_saved_and_loaded(self, numbers, tmp_path):
+        X, y = numbers
+        model = IMNRegressor(hidden_units=8, n_blocks=0, max_epochs=6, warmup_epochs=1)
+        fit = ClusterwiseIMN(GowerClustering(2), model, random_state=0).fit(X, y)
+        fit.save(tmp_path)
+        loaded = ClusterwiseIMN.load(tmp_path)
+        np.testing.assert_array_equal(loaded.predict(X), fit.predict(X))
+        pd.testing.assert_frame_equal(loaded.report_, fit.report_)
 
 
 class TestSmallClusters:

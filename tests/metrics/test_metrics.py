@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import roc_auc_score, silhouette_score
 
 from whycluster import metrics
 from whycluster.metrics import neighbours
@@ -69,6 +69,30 @@ class TestClusteringAccuracy:
     def test_bad_labels_are_named(self, y_true, y_pred, message):
         with pytest.raises(ValueError, match=message):
             metrics.clustering_accuracy(y_true, y_pred)
+
+
+class TestWithinGroups:
+    def test_knowing_the_group_alone_is_worth_nothing_within(self):
+        y, groups = [0, 0, 1, 0, 1, 1], ["a", "a", "a", "b", "b", "b"]
+        rate = [1 / 3] * 3 + [2 / 3] * 3
+        assert roc_auc_score(y, rate) == pytest.approx(2 / 3)
+        assert metrics.within_groups(roc_auc_score, y, rate, groups) == 0.5
+
+    def test_groups_weigh_by_their_rows(self):
+        # Group 0 is in order (1, two rows); in group 1 one pair of two is (0.5, three rows).
+        y, chance, groups = [0, 1, 0, 1, 1], [0.1, 0.2, 0.8, 0.9, 0.7], [0, 0, 1, 1, 1]
+        found = metrics.within_groups(roc_auc_score, y, chance, groups)
+        assert found == pytest.approx((2 * 1 + 3 * 0.5) / 5)
+
+    def test_a_group_of_one_class_has_no_weight(self):
+        y, chance, groups = [0, 1, 1, 1, 1], [0.1, 0.2, 0.3, 0.1, 0], [0, 0, 1, 1, 1]
+        assert metrics.within_groups(roc_auc_score, y, chance, groups) == 1
+
+    def test_bad_input_is_named(self):
+        with pytest.raises(ValueError, match="every group has one class"):
+            metrics.within_groups(roc_auc_score, [0, 1], [0, 1], [0, 1])
+        with pytest.raises(ValueError, match="y_score has 1 entries and groups 2"):
+            metrics.within_groups(roc_auc_score, [0, 1], [0], [0, 0])
 
 
 def test_match_clusters_gives_the_numbers_of_the_reference():

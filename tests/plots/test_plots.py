@@ -36,6 +36,7 @@ DRAWINGS = {
         [0, 1, 3], [0, 1], [[1, -1], [0, 0], [-2, 2]], NAMES[:2], density=np.eye(3, 2), ax=ax
     ),
     "cost_ratio": lambda ax: plots.cost_ratio({"iris": [2, 1.1]}, [1, 2], ax=ax),
+    "reliability": lambda ax: plots.reliability({"IMN": ([0.1, 0.9], [0.2, 0.7])}, ax=ax),
     "silhouette_over_k": lambda ax: plots.silhouette_over_k([2, 3], [0.1, 0.2], ax=ax),
     "dendrogram": lambda ax: plots.dendrogram(HIERARCHY, [0, 0, 1, 1], ax=ax),
     "cluster_profile": lambda ax: plots.cluster_profile(GATES, GATES.astype(str), NAMES, ax=ax),
@@ -344,6 +345,17 @@ def test_a_learning_curve_has_a_point_per_size():
     assert set(line.get_ydata()) == {0.8}
     with pytest.raises(ValueError, match="1 scores of 'test' for 2 sizes"):
         plots.learning_curve([10, 100], {"test": [0.5]})
+
+
+def test_reliability_stands_beside_the_diagonal():
+    ax = plots.reliability({"IMN": ([0.1, 0.9], [0.2, 0.7])})
+    diagonal, curve = ax.get_lines()
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 1]
+    np.testing.assert_array_equal(curve.get_xydata(), [[0.1, 0.2], [0.9, 0.7]])
+    with pytest.raises(ValueError, match="IMN: 1 probabilities, 2 frequencies"):
+        plots.reliability({"IMN": ([0.1], [0.2, 0.7])})
+    with pytest.raises(ValueError, match=r"IMN runs from -1 to 0\.5"):
+        plots.reliability({"IMN": ([-1, 0.5], [0.2, 0.7])})
 
 
 class TestShapes:

@@ -5,11 +5,25 @@ one on all rows, all of them, for all seeds, as one stack. What drives the targe
 so be compared with what drives it in another, and with what the model of the whole says of both.
 
 After the study "Clustering Analysis of Datasets Using Mesomorphic Networks", which see for its
-question; of its code nothing is kept. Its features bore the names of other columns, since its
-encoder puts numbers first and its names stayed in the order of the table: the "gender" of its
-figures is tenure, "SeniorCitizen" MonthlyCharges, "Partner" TotalCharges. Here names travel with
-the columns. Its importance is the signed mean of weight times input, which cancels between rows
-that a feature pushes up and rows that it pushes down; here it is the mean absolute value.
+question; of its code nothing is kept.
+
+Deviations from the study
+-------------------------
+1. Names travel with the columns. Its features bore the names of other columns, since its encoder
+   puts numbers first and its names stayed in the order of the table: the "gender" of its figures is
+   tenure, "SeniorCitizen" MonthlyCharges, "Partner" TotalCharges.
+2. Importance is the mean absolute value of weight times input. The study takes the signed mean,
+   which cancels between rows that a feature pushes up and rows that it pushes down.
+3. Base rates are put back. A model trained with class weights w_c (the study: balanced ones, on the
+   rows of its cluster) learns p'(c | x), proportional to w_c p(c | x). Its logits lack the base
+   rate of its cluster, and pooled with those of other clusters they rank rows as if all clusters
+   had the same one. Here log(1 / w_c) is added to the logit of class c, so that
+
+       p(c | x) = p'(c | x) / w_c, divided by its sum over classes.
+
+   With balanced classes w_c = n / (n_classes n_c), hence log n_c is added, up to a constant;
+   without class weights nothing is. n_c are rows learned from. Explanations stay as they are: a
+   base rate is the same for all rows of a cluster, and the work of no column.
 """
 
 from collections.abc import Sequence
@@ -18,10 +32,26 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from scipy.special import softmax
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    RegressorMixin,
+    clone,
+    is_classifier,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
-from sklearn.utils import _safe_indexing, check_array, check_random_state, column_or_1d
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_random_state,
+    column_or_1d,
+    get_tags,
+)
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -41,16 +71,39 @@ class _Plan(NamedTuple):
     whole: np.ndarray
     clusters: list[np.ndarray | None]  # None: the cluster has no model of its own
     report: pd.DataFrame
+    log_rates: np.ndarray | None  # of a regressor None
 
 
-class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
-    """A classifier that asks a row for its cluster, and the model of that cluster for its class.
+class _Rated(ClassifierMixin, BaseEstimator):
+    """A fitted classifier, with the base rate of the rows it learned from put back."""
+
+    def __init__(self, model, log_rates):
+        self.model = model
+        self.log_rates = log_rates
+        self.classes_ = model.classes_
+
+    def predict(self, X) -> np.ndarray:
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def predict_proba(self, X) -> np.ndarray:
+        logits = self.model.decision_function(X)
+        if logits.ndim == 1:  # of the second of two classes; that of the first is 0
+            logits = np.column_stack([np.zeros_like(logits), logits])
+        return softmax(logits + self.log_rates, axis=1)
+
+
+class ClusterwiseIMN(MetaEstimatorMixin, BaseEstimator):
+    """A predictor that asks a row for its cluster, and the model of that cluster for its target.
+
+    It is a classifier or a regressor, as `model` is.
 
     Parameters
     ----------
     clusterer : clusterer with predict, or None, default=None
         Sees X as it is given. None: `GowerClustering`.
-    model : IMNClassifier, TabResNetClassifier or None, default=None
+    model : IMNClassifier, IMNRegressor, TabResNetClassifier, TabResNetRegressor or None, \
+    default=None
         None: `IMNClassifier` with weighted classes, as in the study.
     encoder : transformer or None, default=None
         Turns X into numbers for the models: `TableEncoder` for a mixed table, whose features are
@@ -58,22 +111,29 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     min_rows : int, default=50
         A cluster with fewer rows has no model of its own.
     min_class_rows : int, default=5
-        Nor has one with fewer rows of any class that the table has, or with one class only.
+        Nor has one with fewer rows of any class that the table has, or with one class only. A
+        regressor has no classes, and this no effect.
     random_state : int, RandomState or None, default=None
         Of the models; the clusterer has its own.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        Of a classifier.
+    log_rates_ : ndarray of shape (n_clusters + 1, n_classes)
+        Of a classifier: what is added to the logits of the model of the whole (first) and of the
+        one that answers each cluster, to put the base rate of its rows back; -inf for a class that
+        none of them has. See deviation 3 of the module.
     clusterer_, encoder_ : fitted copies
     whole_ : fitted model of all rows
     models_ : list of fitted models, one per cluster
-        `whole_` itself for a cluster without a model of its own.
+        `whole_` itself for a cluster without a model of its own. Asked directly, models that were
+        trained with class weights answer without the base rate of their rows.
     clusters_ : ndarray of shape (n_samples,)
         Cluster of each row of X; -1 where the clusterer says so, which `whole_` answers.
     report_ : DataFrame of shape (n_clusters + 1, n_classes + 2)
-        For the whole and each cluster: rows of each class learned from, which model answers, and
-        why it is that of the whole.
+        For the whole and each cluster: rows of each class learned from (of a regressor: rows),
+        which model answers, and why it is that of the whole.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Where X has names.
@@ -114,11 +174,16 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ----------
         X : DataFrame or array-like of shape (n_samples, n_columns)
         y : array-like of shape (n_samples,)
-            Classes.
+            Classes, or numbers for a regressor.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If `y` cannot be learned, or a class weighs nothing.
         """
         self._fit_stack(X, y, [self], None)
         return self
@@ -145,14 +210,34 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self._fit_stack(X, y, copies, rows)
         return copies
 
-    def predict(self, X) -> np.ndarray:
-        """Return the class of each row, shape (n_samples,)."""
-        best = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[best]
+    def predict(self, X, by: str = "cluster") -> np.ndarray:
+        """Return the most probable class of each row, or its number: shape (n_samples,).
 
-    def predict_proba(self, X) -> np.ndarray:
-        """Return the probability of each class by the model of the row's cluster."""
-        return self._route(X, lambda model, rows: model.predict_proba(rows))
+        `by` is as in `predict_proba`.
+        """
+        return self._route(X, lambda k, rows: self._rated(k).predict(rows), by)
+
+    @available_if(is_classifier)
+    def predict_proba(self, X, by: str = "cluster") -> np.ndarray:
+        """Return the probability of each class, base rates included: comparable between clusters.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_columns)
+        by : {"cluster", "whole"}, default="cluster"
+            Who answers: the model of the row's cluster, or that of the whole.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Each row sums to 1.
+        """
+        return self._route(X, lambda k, rows: self._rated(k).predict_proba(rows), by)
+
+    def score(self, X, y, sample_weight=None) -> float:
+        """Return the accuracy of a classifier, or the R² of a regressor."""
+        kind = ClassifierMixin if is_classifier(self) else RegressorMixin
+        return kind.score(self, X, y, sample_weight)
 
     def predict_cluster(self, X) -> np.ndarray:
         """Return the cluster of each row, int of shape (n_samples,); -1: none."""
@@ -163,7 +248,10 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Return what each column adds to the logit of the row's class, by its own model.
 
         Measured from the mean of the rows that the model learned from, as `IMNClassifier` does:
-        what sets a whole cluster apart is no reason within it.
+        what sets a whole cluster apart is no reason within it. Nor is the base rate. The class
+        explained is that of the model's own logits, which is the one that the row speaks for: with
+        weighted classes it may be rarer than the one that `predict` names. Of a regressor, what
+        each column adds to the prediction.
 
         Parameters
         ----------
@@ -176,7 +264,7 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_columns)
             The features of one column are added up; columns that the encoder left out are absent.
         """
-        values = self._route(X, lambda model, rows: model.explain(rows).sample, by)
+        values = self._route(X, lambda k, rows: self._model(k).explain(rows).sample, by)
         return values if self.encoder_ is None else self.encoder_.group_by_source(values)
 
     def explain(self, X, by: str = "cluster") -> Explanation:
@@ -191,35 +279,36 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         Explanation
-            Of kind "contribution": logits of the predicted class; clusters and overall are means of
-            absolute values over rows.
+            Of kind "contribution": logits of the class as in `contributions`, or the unit of the
+            target; clusters and overall are means of absolute values over rows.
         """
         values, clusters = self.contributions(X, by), self.predict_cluster(X)
         return Explanation.from_samples(
             values, clusters, len(self.models_), self._column_names(), "contribution"
         )
 
-    def transfer(self, X, y, scoring: str = "roc_auc") -> pd.DataFrame:
-        """Score every model on the rows of every cluster.
+    def transfer(self, X, y, scoring: str | None = None) -> pd.DataFrame:
+        """Score every model, with the base rate of the rows it knows, on the rows of every cluster.
 
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_columns)
             Rows that no model learned from.
         y : array-like of shape (n_samples,)
-        scoring : str, default="roc_auc"
-            A name that scikit-learn knows.
+        scoring : str or None, default=None
+            A name that scikit-learn knows. None: "roc_auc", which takes two classes, or "r2" of a
+            regressor.
 
         Returns
         -------
         DataFrame of shape (n_clusters + 1, n_clusters + 1)
             Rows: the models of the whole and of the clusters; columns: the rows scored. NaN where
-            these rows have one class, and for a cluster without a model of its own.
+            these rows have one class, or one number, and for a cluster without a model of its own.
         """
         encoded, clusters, y = self._encode(X), self.predict_cluster(X), np.asarray(y)
-        score = get_scorer(scoring)
-        models = {WHOLE: self.whole_}
-        models |= {k: m for k, m in enumerate(self.models_) if m is not self.whole_}
+        score = get_scorer(scoring or ("roc_auc" if is_classifier(self) else "r2"))
+        models = {WHOLE: self._rated(-1)}
+        models |= {k: self._rated(k) for k, m in enumerate(self.models_) if m is not self.whole_}
         places = {WHOLE: np.full(len(y), True)}
         places |= {k: clusters == k for k in range(len(self.models_))}
         found = {
@@ -264,6 +353,8 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             own.clusterer, own.clusterer_ = _revive(own.clusterer, parts["clusterer"])
             own.encoder, own.encoder_ = _revive(own.encoder, parts.get("encoder"))
             own.model, own.report_ = persistence.rebuild(own.model), pd.DataFrame(**own.report_)
+            if is_classifier(own) and not hasattr(own, "log_rates_"):  # saved before they were kept
+                own.log_rates_ = _log_rates(own.report_, own.classes_, own.whole_.class_weight)
         return own
 
     def _parts(self) -> dict:
@@ -284,7 +375,8 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         X = _as_table(X)
         check_consistent_length(X, y)
         y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        if is_classifier(self):
+            check_classification_targets(y)
         clusterer = clone(GowerClustering() if self.clusterer is None else self.clusterer).fit(
             X, None
         )
@@ -302,36 +394,47 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _plan(self, clusters, y, rows) -> _Plan:
         """Decide which clusters get a model of their own, and say why the others do not."""
         n_clusters = clusters.max() + 1
+        classes = np.unique(y) if is_classifier(self) else None
         members = [rows[clusters[rows] == k] for k in range(n_clusters)]
-        classes = np.unique(y)
         reasons = [self._why_not(y[own], classes, n_clusters) for own in members]
-        counts = [[(y[own] == c).sum() for c in classes] for own in (rows, *members)]
-        report = pd.DataFrame(
-            counts, index=[WHOLE, *range(n_clusters)], columns=[f"rows of {c}" for c in classes]
-        )
+        report = _count_rows([y[own] for own in (rows, *members)], classes)
         report["answered by"] = [WHOLE, *(WHOLE if r else "itself" for r in reasons)]
         report["because"] = ["", *reasons]
         own = [None if r else own for own, r in zip(members, reasons, strict=True)]
-        return _Plan(rows, own, report)
+        if classes is None:
+            return _Plan(rows, own, report, None)
+        return _Plan(rows, own, report, _log_rates(report, classes, self._template().class_weight))
 
     def _why_not(self, y, classes, n_clusters: int) -> str:
         """Return why rows with targets `y` get no model of their own, "" if they do."""
-        counts = {c: int((y == c).sum()) for c in classes}
-        rarest = min(counts, key=counts.get)
         if n_clusters == 1:
             return "it is the only cluster"
         if len(y) < self.min_rows:
             return f"{len(y)} rows, fewer than min_rows={self.min_rows}"
+        return "" if classes is None else self._why_not_classes(y, classes)
+
+    def _why_not_classes(self, y, classes) -> str:
+        """Return which class is too rare among `y`, "" if none is."""
+        counts = {c: int((y == c).sum()) for c in classes}
+        rarest = min(counts, key=counts.get)
         if max(counts.values()) == len(y):
             return f"all rows are of class {max(counts, key=counts.get)}"
         if counts[rarest] < self.min_class_rows:
             return f"{counts[rarest]} rows of {rarest}, below min_class_rows={self.min_class_rows}"
         return ""
 
+    def _template(self):
+        return IMNClassifier(class_weight="balanced") if self.model is None else self.model
+
+    def __sklearn_tags__(self):
+        tags, template = super().__sklearn_tags__(), get_tags(self._template())
+        for name in ("estimator_type", "target_tags", "classifier_tags", "regressor_tags"):
+            setattr(tags, name, getattr(template, name))
+        return tags
+
     def _train(self, encoded, y, plans: list[_Plan], copies) -> list:
         """Train all models of all copies as one stack; in the order of plans, the whole first."""
-        template = IMNClassifier(class_weight="balanced") if self.model is None else self.model
-        models, rows = [], []
+        template, models, rows = self._template(), [], []
         for copy, plan in zip(copies, plans, strict=True):
             own = [plan.whole, *(r for r in plan.clusters if r is not None)]
             seed = check_random_state(copy.random_state).randint(2**31 - 1)
@@ -344,7 +447,9 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Take the models of this copy from those that were trained."""
         self.whole_ = next(trained)
         self.models_ = [self.whole_ if r is None else next(trained) for r in plan.clusters]
-        self.classes_, self.report_ = self.whole_.classes_, plan.report
+        self.report_ = plan.report
+        if plan.log_rates is not None:
+            self.classes_, self.log_rates_ = self.whole_.classes_, plan.log_rates
         self.n_features_in_ = X.shape[1]
         if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
             self.feature_names_in_ = X.columns.to_numpy(dtype=object)
@@ -356,20 +461,26 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return _as_table(X) if self.encoder_ is None else self.encoder_.transform(X)
 
     def _route(self, X, answer, by: str = "cluster") -> np.ndarray:
-        """Return ``answer(model, rows)`` for all rows, each from its own model or the whole's."""
+        """Return ``answer(k, rows)`` for all rows, k the cluster of the rows or -1, the whole."""
         if by not in ("cluster", WHOLE):
             raise ValueError(f"by={by!r} is neither 'cluster' nor 'whole'")
         encoded = self._encode(X)
         if by == WHOLE:
-            return answer(self.whole_, encoded)
+            return answer(-1, encoded)
         clusters = self.predict_cluster(X)
         parts = {k: np.flatnonzero(clusters == k) for k in np.unique(clusters)}
-        answers = [
-            answer(self.whole_ if k < 0 else self.models_[k], _safe_indexing(encoded, own))
-            for k, own in parts.items()
-        ]
+        answers = [answer(k, _safe_indexing(encoded, own)) for k, own in parts.items()]
         back = np.argsort(np.concatenate([*parts.values()]), kind="stable")
         return np.concatenate(answers)[back]
+
+    def _model(self, k: int):
+        """Return the model that answers cluster `k`; -1: that of the whole."""
+        return self.whole_ if k < 0 else self.models_[k]
+
+    def _rated(self, k: int):
+        """Return the same with its base rate put back, if it has classes."""
+        model = self._model(k)
+        return _Rated(model, self.log_rates_[k + 1]) if is_classifier(self) else model
 
     def _column_names(self):
         if self.encoder_ is not None:
@@ -380,6 +491,37 @@ class ClusterwiseIMN(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 def _as_table(X):
     """Return a DataFrame as it is, anything else as an array of numbers."""
     return X if isinstance(X, pd.DataFrame) else check_array(X, dtype=np.float64)
+
+
+def _count_rows(targets, classes) -> pd.DataFrame:
+    """Count the targets of the whole and of each cluster, by class if there are classes."""
+    index = [WHOLE, *range(len(targets) - 1)]
+    if classes is None:
+        return pd.DataFrame({"rows": [len(y) for y in targets]}, index=index)
+    counts = [[(y == c).sum() for c in classes] for y in targets]
+    return pd.DataFrame(counts, index=index, columns=[f"rows of {c}" for c in classes])
+
+
+def _log_rates(report: pd.DataFrame, classes: np.ndarray, class_weight) -> np.ndarray:
+    """Return log(1 / weight) of each class, by the rows of the model that answers each line."""
+    counts = report.iloc[:, : len(classes)].to_numpy(dtype=int)
+    counts = np.where((report["answered by"] == WHOLE).to_numpy()[:, None], counts[0], counts)
+    rates = np.full(counts.shape, -np.inf)
+    for rate, count in zip(rates, counts, strict=True):
+        rate[count > 0] = -np.log(_weights(classes[count > 0], count[count > 0], class_weight))
+    return rates
+
+
+def _weights(classes, counts, class_weight) -> np.ndarray:
+    """Return the weights with which classes of so many rows were learned; raise if one is 0."""
+    target = np.repeat(classes, counts)
+    weights = compute_class_weight(class_weight, classes=classes, y=target)
+    if weights.min() <= 0:
+        raise ValueError(
+            f"class_weight gives {classes.tolist()[weights.argmin()]!r} the weight "
+            f"{weights.min():g}, which leaves no probability to tell; give every class one above 0"
+        )
+    return weights
 
 
 def _thawed(estimator):

@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from whycluster.metrics.agreement import explanation_stability
 from whycluster.metrics.external import clustering_accuracy, external_scores, match_clusters
+from whycluster.metrics.groups import within_groups
 from whycluster.metrics.internal import (
     dunn,
     inertia,
@@ -63,4 +64,5 @@ __all__ = [
     "stability",
     "uniqueness",
     "validity_indices",
+    "within_groups",
 ]

@@ -10,6 +10,7 @@ from whycluster.plots.curves import (
     history,
     learning_curve,
     over_epochs,
+    reliability,
     silhouette_over_k,
 )
 from whycluster.plots.explanations import (
@@ -43,6 +44,7 @@ __all__ = [
     "learning_curve",
     "over_epochs",
     "pair_shape",
+    "reliability",
     "score_matrix",
     "seed_scores",
     "shape_function",

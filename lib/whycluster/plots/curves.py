@@ -157,6 +157,34 @@ def cost_ratio(
 
 
 @drawing
+def reliability(curves: Mapping[str, tuple[Sequence, Sequence]], *, ax: Axes | None = None) -> Axes:
+    """How often what is predicted happens: observed frequency against predicted probability.
+
+    Parameters
+    ----------
+    curves : mapping of str to pair of array-like of shape (n_bins,)
+        By method: the mean predicted probability of each bin of rows, and the share of these rows
+        that are positive; both in [0, 1]. The two of `sklearn.calibration.calibration_curve` come
+        in the other order.
+
+    Raises
+    ------
+    ValueError
+        Unequal lengths, or values outside [0, 1].
+    """
+    ax = style.new_axes(ax, 5.2, 3.8)
+    ax.plot([0, 1], [0, 1], color=style.NEUTRAL, linewidth=1, linestyle="--", label="as predicted")
+    for name, pair, colour in coloured(curves):
+        predicted, observed = (_shares(values, name) for values in pair)
+        if len(predicted) != len(observed):
+            raise ValueError(f"{name}: {len(predicted)} probabilities, {len(observed)} frequencies")
+        ax.plot(predicted, observed, color=colour, marker="o", markersize=4, label=as_label(name))
+    ax.set_aspect("equal")
+    style.add_legend(ax)
+    return style.finish(ax, "predicted probability", "observed frequency")
+
+
+@drawing
 def silhouette_over_k(
     n_clusters: Sequence[int],
     scores: Sequence[float],
@@ -256,6 +284,14 @@ def _curves(history) -> dict[str, np.ndarray]:
     if not any(curve.size for curve in curves.values()):
         raise ValueError("history is empty; train for at least one epoch")
     return {name: curve.reshape(len(curve), -1) for name, curve in curves.items()}
+
+
+def _shares(values, name: str) -> np.ndarray:
+    """Return numbers between 0 and 1."""
+    values = np.asarray(values, dtype=float)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"{name} runs from {values.min():g} to {values.max():g}, outside 0 to 1")
+    return values
 
 
 def _epochs(curve) -> np.ndarray:
