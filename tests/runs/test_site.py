@@ -395,10 +395,12 @@ def test_the_readme_table_holds_full_runs_only(tmp_path):
         "",
         "| data set | method | ACC (%) | F1 | seeds |",
         "| --- | --- | ---: | ---: | ---: |",
-        "| d | 10-a/big | 91.0 ± 1.4 (95.5) <sup>1</sup> |  | 2 |",
+        "| d † | 10-a/big | 91.0 ± 1.4 (95.5) <sup>1</sup> |  | 2 |",
         "|  | &lt;other&gt; |  | 91.0 ± 1.4 (95.5) | 2 |",
         "",
         r"<sup>1</sup> a\|b",
+        "",
+        "† made by an earlier version",
         "",
         "Executed reports, with all that was measured: [10-a/big](outputs/10-a/big/report.ipynb).",
     ]
@@ -411,7 +413,7 @@ def test_several_full_runs_on_one_data_set_are_told_apart(tmp_path):
     assert "2 seeds, big" not in shown
     put(tmp_path, "10-a/bigger", recorded("bigger", results=[row(), row(method="n")]))
     text = results.markdown(results.full_records(tmp_path))
-    assert re.findall(r"^\| (.*?) ?\| [mn] ", text, re.M) == ["d (big)", "", "d (bigger)", ""]
+    assert re.findall(r"^\| (.*?) ?\| [mn] ", text, re.M) == ["d (big) †", "", "d (bigger) †", ""]
     shown, _ = page(site.build(tmp_path, tmp_path))
     assert re.findall(r"2 seeds, (big\w*)", shown) == ["big", "big", "bigger", "bigger"]
 
@@ -430,7 +432,7 @@ def test_the_readme_is_updated_between_its_marks(tmp_path):
 @pytest.mark.skipif(not (REPOSITORY / "README.md").exists(), reason="no README yet")
 def test_the_results_of_the_readme_are_those_of_the_records():
     text = (REPOSITORY / "README.md").read_text()
-    block = results.markdown(results.full_records(REPOSITORY / "outputs"))
+    block = results.markdown(results.full_records(REPOSITORY / "outputs"), REPOSITORY)
     assert f"{results.OPENING}\n{block}\n{results.CLOSING}" in text, (
         "run: python -m whycluster.runs table --update README.md"
     )
