@@ -44,13 +44,15 @@ TITLE = re.compile(r"""title\w*[(=]\s*(["'])(.+?)\1""")  # of a figure, in the c
 LONGEST = 200  # characters of an alternative text
 
 
-def body(notebook: NotebookNode) -> Markup:
+def body(notebook: NotebookNode, title: str = "") -> Markup:
     """Render the cells of a notebook.
 
     Parameters
     ----------
     notebook : NotebookNode
         An executed notebook, finished or not. Papermill's own error banners are removed from it.
+    title : str
+        What the page has for a title: the same heading is left out of the first cell.
 
     Returns
     -------
@@ -70,6 +72,8 @@ def body(notebook: NotebookNode) -> Markup:
         c for c in notebook.cells if ERROR_MARKER_TAG not in c.metadata.get("tags", [])
     ]
     notebook.metadata = NotebookNode()
+    if notebook.cells and notebook.cells[0].cell_type == "markdown":
+        notebook.cells[0].source = notebook.cells[0].source.removeprefix(f"# {title}\n")
     for number, cell in enumerate(notebook.cells):
         _strip(cell, alternative(notebook.cells, number))
     page = exporter.from_notebook_node(notebook)[0]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from whycluster.contract import files
-from whycluster.runs import fingerprint
+from whycluster.runs import facts, fingerprint
 from whycluster.runs.record import RecordError
 
 NOT_FULL = ("quick", "interactive")
@@ -93,6 +93,11 @@ class Table:
         """Whether no full-scale run has contributed."""
         return all(line.is_quick for lines in self.datasets.values() for line in lines)
 
+    @property
+    def is_earlier(self) -> bool:
+        """Whether a run of an earlier version has contributed."""
+        return any(line.is_earlier for lines in self.datasets.values() for line in lines)
+
     def compared(self) -> "Table":
         """Return the part that has published values: metrics and lines with one at least."""
         every = [line for lines in self.datasets.values() for line in lines]
@@ -126,14 +131,17 @@ class Table:
 
 
 def full_records(outputs: Path) -> list[dict]:
-    """Read the records of all full-scale runs: those of ``parameters/``, never quick ones."""
-    found = (files.read_json(path) for path in sorted(outputs.glob("*/*/record.json")))
+    """Read the records of all full-scale runs: those of ``parameters/``, never quick ones.
+
+    Raises
+    ------
+    RecordError
+        If one of them is damaged; it is named.
+    """
     return [
-        record
-        for record in found
-        if record
-        and record.get("run", "quick") not in NOT_FULL
-        and record["notebook"] != OWN_TABLES
+        _record(path)
+        for path in sorted(outputs.glob("*/*/record.json"))
+        if path.parent.name not in NOT_FULL and path.parts[-3] != OWN_TABLES
     ]
 
 
@@ -216,6 +224,13 @@ def update(readme: Path, block: str) -> bool:
     if replaced != text:
         files.write(readme, replaced)
     return replaced != text
+
+
+def _record(path: Path) -> dict:
+    try:
+        return facts.finished(path)
+    except facts.DamagedError as error:
+        raise RecordError(f"{path.parent}: {error}; run it again, or restore it") from None
 
 
 def _cell(row: dict, note: int) -> Cell:
