@@ -1,5 +1,6 @@
 """A browser that opens a page of a file: what it shows, what ran in it, what it asked for."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -21,9 +22,9 @@ QUIET = (
 )
 
 
-def dump(page, profile, *options, width=1300):
+def dump(page, profile, *options):
     """Return the document of a page after its scripts, if any, have run."""
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", f"--window-size={width},900"]
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", "--window-size=1300,900"]
     command += ["--virtual-time-budget=3000", "--dump-dom", *options, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
@@ -43,11 +44,17 @@ def requests(page, profile):
 
 
 def measure(page, script, profile, width=1300):
-    """Open a copy of a page with a script that measures it; return what the script finds."""
+    """Open a copy of a page in a frame so wide, measure it by a script, return what that finds."""
     copy = page.with_name(f"measured-{page.name}")
-    element = f"<pre id=found></pre><script>found.textContent = JSON.stringify({script})</script>"
+    asking = f"<script>onload = () => parent.postMessage({script}, '*')</script>"
     text = page.read_text(encoding="utf-8").replace("Content-Security-Policy", "x-none")
-    copy.write_text(text.replace("</body>", f"{element}</body>"), encoding="utf-8")
-    document = dump(copy, profile, width=width)
+    copy.write_text(text.replace("</body>", f"{asking}</body>"), encoding="utf-8")
+    frame = page.with_name("frame.html")
+    frame.write_text(
+        "<pre id=found></pre><script>"
+        "onmessage = event => { found.textContent = JSON.stringify(event.data) }</script>"
+        f'<iframe src="{copy.name}" style="border: 0; width: {width}px; height: 900px"></iframe>'
+    )
+    document = dump(frame, profile)
     found = document.rpartition('<pre id="found">')[2].partition("</pre>")[0]
-    return json.loads(found.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    return json.loads(html.unescape(found))

@@ -253,7 +253,7 @@ def test_a_pandas_table_keeps_its_cells_and_loses_its_style():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({ATTACK: ["<b>x</b>"]}, index=["row"])
     html = body(shown({"text/html": frame._repr_html_(), "text/plain": "frame"}))
-    assert "<th>row</th>" in html
+    assert '<th class="words">row</th>' in html
     assert "&lt;b&gt;x&lt;/b&gt;" in html
     assert "<style" not in html
     assert "tbody tr th" not in html

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bs4 import BeautifulSoup, Tag
 
 DASH = "–"
+LONG = 40  # characters; longer cells may break their lines
 MISSING = {"NaN", "nan", "NaT", "<NA>"}
 NUMERIC = re.compile(r"[\s\d.,:%±()\[\]/×–−+eE-]+")
 
@@ -22,7 +23,9 @@ def tables(html: str) -> str:
     Returns
     -------
     str
-        The fragment. Cells in columns of words have the class ``words``.
+        The fragment. Cells in columns of words have the class ``words``, cells of more than 40
+        characters ``long``; where labels stand for several rows, rows that begin a group have
+        the class ``group``.
 
     Examples
     --------
@@ -40,18 +43,25 @@ def tables(html: str) -> str:
 
 
 def _align(table: Tag) -> None:
-    """Give the class ``words`` to the cells of columns that hold more words than numbers."""
+    """Mark the cells of columns that hold more words than numbers, and rows that begin a group."""
     places = list(_places(table))
     words, numbers = Counter(), Counter()
     for cell, column in places:
         text = cell.get_text().strip()
         if text in MISSING:
             cell.string = DASH
+        elif cell.name == "th" and cell.find_parent("tbody"):
+            words[column] += 1  # a label, also where it is a number
         elif cell.name == "td" and text.strip(".…"):
             (numbers if _is_number(text) else words)[column] += 1
     for cell, column in places:
         if words[column] > numbers[column] and cell.get("colspan", "1") == "1":
-            cell["class"] = [*cell.get("class", []), "words"]
+            _add_class(cell, "words")
+        if len(cell.get_text()) > LONG:
+            _add_class(cell, "long")
+    if table.select("tbody th[rowspan]"):
+        for row in {id(cell.parent): cell.parent for cell, column in places if not column}.values():
+            _add_class(row, "group")
 
 
 def _places(table: Tag) -> Iterator[tuple[Tag, int]]:
@@ -67,6 +77,10 @@ def _places(table: Tag) -> Iterator[tuple[Tag, int]]:
                 taken[column] = _span(cell, "rowspan")
                 column += 1
         taken = Counter({place: rows - 1 for place, rows in taken.items() if rows > 1})
+
+
+def _add_class(element: Tag, name: str) -> None:
+    element["class"] = [*element.get("class", []), name]
 
 
 def _span(cell: Tag, name: str) -> int:

@@ -6,6 +6,7 @@ widgets and whatever else could run are not shown. Equations are turned into Mat
 is built; browsers show it without MathJax.
 """
 
+import base64
 import html
 import logging
 import re
@@ -41,6 +42,7 @@ TEX = (
     (r"\\tag\b", r"\\qquad\\tag"),
 )
 TITLE = re.compile(r"""title\w*[(=]\s*(["'])(.+?)\1""")  # of a figure, in the code that draws it
+WIDE = 900  # pixels of a figure of several panels
 LONGEST = 200  # characters of an alternative text
 
 
@@ -177,6 +179,7 @@ def _strip(cell: NotebookNode, description: str) -> None:
         sizes = {k: round(v) for part in kept for k, v in part.items() if _is_size(k, v)}
         alts = [part["alt"] for part in kept if isinstance(part.get("alt"), str)]
         output.metadata = NotebookNode(sizes, alt=[*alts, description][0])
+        output.metadata["unconfined"] = _is_wide(output.get("data", {}).get("image/png"))
         if "data" in output and not set(SHOWN) & set(output.data):
             kinds = ", ".join(output.data) or "nothing"
             output.data = {"text/plain": f"an output of the kind {kinds}, which is not shown here"}
@@ -184,6 +187,15 @@ def _strip(cell: NotebookNode, description: str) -> None:
 
 def _is_size(name: str, value: object) -> bool:
     return name in ("width", "height") and type(value) in (int, float) and 0 < value < 10_000
+
+
+def _is_wide(encoded: object) -> bool:
+    """Say by the head of a PNG whether it is too wide to be shrunk to a phone."""
+    try:
+        head = base64.b64decode(encoded[:32])
+    except (TypeError, ValueError, KeyError):
+        return False
+    return head[1:4] == b"PNG" and int.from_bytes(head[16:20], "big") >= WIDE
 
 
 def _quiet() -> logging.Logger:
