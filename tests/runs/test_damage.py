@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from test_site import PIXEL, executed, page, put, recorded, row, shown
 
-from whycluster.runs import facts, report, results, site
+from whycluster.runs import entry, facts, report, results, site
 from whycluster.runs.record import RecordError
 
 RECORD = recorded(
@@ -59,9 +59,12 @@ def test_a_record_that_is_not_refused_can_be_shown(tmp_path):
         except facts.DamagedError as error:
             refused.append(str(error))
         else:
-            run = site.Page("10-a", "big", known["title"], tmp_path, "done", known)
-            for template in ("index.html", "report.html"):
-                assert site._render(template, tmp_path, [run], cells="", key="0").encode()
+            there = {"notebook_file": tmp_path / "report.ipynb"}
+            run = site.Page("10-a", "big", known["title"], tmp_path, "done", known, **there)
+            more = {"cells": "", "key": "0", "groups": (groups := entry.entries([run]))}
+            for template in (*site.PAGES, "report.html"):
+                more["findings"] = entry.findings(groups)
+                assert site._render(template, tmp_path, [run], **more).encode()
     assert len(ALTERED) > 483
     assert 200 < len(refused) < len(ALTERED), "what is not shown may be anything"
     assert [reason for reason in refused if not re.fullmatch(r"record\.json.{5,300}", reason)] == []
@@ -134,7 +137,7 @@ def test_a_damaged_notebook_is_named_and_its_results_are_kept(tmp_path, content)
     text, _ = page(folder / "report.html")
     assert '<p class="reason">report.ipynb cannot be shown: ' in text
     assert "<span>damaged</span>" in index
-    assert "2 seeds, big" in index
+    assert "<b>91.0 ± 1.4</b>" in (tmp_path / "numbers.html").read_text()
     assert "Is it?" in (tmp_path / "10-a/sound/report.html").read_text()
     page(site.build(tmp_path, tmp_path))  # and again, over what is there
 

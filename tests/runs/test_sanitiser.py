@@ -139,7 +139,7 @@ def test_the_browser_would_notice_scripts_and_requests(tmp_path):
 
 @browser.needed
 def test_the_policy_of_a_page_stops_what_a_sanitiser_might_miss(tmp_path):
-    policy = re.search(POLICY, (site.HERE / "report.html").read_text())[0]
+    policy = re.search(POLICY, (site.HERE / "base.html").read_text())[0]
     page = tmp_path / "bad.html"
     bad = f"<title>x</title>{policy}<img src={payloads.URL}><script>{payloads.JS}</script>"
     page.write_text(bad)

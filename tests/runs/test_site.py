@@ -138,41 +138,55 @@ def test_the_site_shows_every_run_with_its_state(tmp_path):
         )
     assert (other.returncode, other.stdout) == (0, "outputs/index.html\n")
     text, _ = page(outputs / "index.html")
-    states = re.findall(r'<p class="status [\w-]+">\s*<\w+[^>]*>(\w+)</\w+>\s*<span>([\w ]+)', text)
-    assert dict(states) == {
-        "big": "done",
-        "broken": "failed",
-        "cut": "interrupted",
-        "busy": "running",
-    }
-    not_run = text[text.index("<span>not run</span>") :]
-    assert re.findall(r"<code>([^<]*)</code>", not_run) == [
-        "make run RUN=10-a/",
-        "quick",
-        "waiting",
+    assert re.findall(r'class="count [\w-]+">([\w ]+)', text) == [
+        "1 done",
+        "1 failed",
+        "1 running",
+        "1 interrupted",
+        "2 not run",
     ]
+    states = re.findall(
+        r'<p class="status [\w-]+">\s*<\w+[^>]*>10-a/(\w+)</\w+>\s*<span>(\w+)', text
+    )
+    assert dict(states) == {"broken": "failed", "cut": "interrupted", "busy": "running"}
+    assert '<a href="10-a/big/report.html">big</a>' in text
+    quick, _ = page(outputs / "quick.html")
+    not_run = quick[quick.index("<span>not run</span>") :]
+    commands = re.findall(r"<code>([^<]*)</code>", not_run)
+    assert commands == ["make run RUN=10-a/", "quick", "waiting"]
+
+
+def test_the_page_of_a_run_says_how_it_was_made_below_its_title(tmp_path):
+    folder = put(tmp_path)
+    site.build(tmp_path, tmp_path)
+    text, parsed = page(folder / "report.html")
+    header = text[: text.index("</header>")]
+    assert parsed.tags.count("h1") == 1, "the title stands once"
+    below = header[header.index("<h1>Is it?</h1>") :]
     for fact in (
+        "made by an earlier version",
         "1 Mar 2026, 07:05 UTC",
         "1 min 15 s (resumed)",
         "A processor, 2 threads",
         "512 MB",
         "0, 1",
     ):
-        assert fact in text
+        assert fact in below
 
 
 def test_every_link_of_the_site_leads_somewhere(tmp_path):
     folder = put(tmp_path, "10-a/big run#1")
-    (folder / "figures" / "a b.png").write_bytes(b"")
+    quick = put(tmp_path, "10-a/quick", recorded("quick"))
+    (quick / "figures" / "a b.png").write_bytes(b"")
     site.build(tmp_path, tmp_path)
-    for path in (tmp_path / "index.html", folder / "report.html"):
+    for path in (*(tmp_path / name for name in site.PAGES), folder / "report.html"):
         _, parsed = page(path)
-        targets = [link for link in parsed.links + parsed.loaded if not link.startswith("http")]
+        targets = [link for link in parsed.links + parsed.loaded if link[0] != "#"]
         assert targets
         for link in targets:
             name = link.replace("%20", " ").replace("%23", "#")
             assert (path.parent / name).exists(), link
-    assert len(Page((tmp_path / "index.html").read_text()).loaded) == 1, "one thumbnail"
+    assert len(Page((tmp_path / "quick.html").read_text()).loaded) == 1, "one figure"
 
 
 def test_text_from_data_is_escaped_everywhere(tmp_path):
@@ -361,17 +375,19 @@ def test_full_runs_come_before_quick_ones_and_data_sets_stay_together(tmp_path):
     put(tmp_path, "10-a/quick", recorded("quick", results=[row(method="small")]))
     other = recorded(results=[row(dataset="b"), row(dataset="a"), row(dataset="d")])
     put(tmp_path, "10-a/big", other)
-    text, _ = page(site.build(tmp_path, tmp_path))
+    site.build(tmp_path, tmp_path)
+    text, _ = page(tmp_path / "numbers.html")
     assert re.findall(r'scope="rowgroup">(\w+)', text) == ["b", "a", "d"]
     assert text.index("<td>m †<") < text.index("<td>small †<")
     assert "2 seeds, quick" in text
-    assert "<details>" not in text
 
 
-def test_tables_of_quick_runs_alone_are_folded_away(tmp_path):
+def test_tables_of_quick_runs_alone_stand_on_a_page_of_their_own(tmp_path):
     put(tmp_path, "10-a/quick", recorded("quick"))
-    text, _ = page(site.build(tmp_path, tmp_path))
-    assert text.index("<summary>T: quick runs only") < text.index("2 seeds, quick")
+    site.build(tmp_path, tmp_path)
+    assert "<caption>T</caption>" in page(tmp_path / "quick.html")[0]
+    assert "<caption>T</caption>" not in page(tmp_path / "numbers.html")[0]
+    assert "No full-scale run" in page(tmp_path / "index.html")[0]
 
 
 def test_the_readme_table_holds_full_runs_only(tmp_path):
@@ -402,12 +418,14 @@ def test_the_readme_table_holds_full_runs_only(tmp_path):
 def test_several_full_runs_on_one_data_set_are_told_apart(tmp_path):
     put(tmp_path, "10-a/quick", recorded("quick"))
     put(tmp_path, "10-a/big", recorded("big", results=[row(), row(method="n")]))
-    shown, _ = page(site.build(tmp_path, tmp_path))
+    site.build(tmp_path, tmp_path)
+    shown, _ = page(tmp_path / "numbers.html")
     assert "2 seeds, big" not in shown
     put(tmp_path, "10-a/bigger", recorded("bigger", results=[row(), row(method="n")]))
     text = results.markdown(results.full_records(tmp_path))
     assert re.findall(r"^\| (.*?) ?\| [mn] ", text, re.M) == ["d (big) †", "", "d (bigger) †", ""]
-    shown, _ = page(site.build(tmp_path, tmp_path))
+    site.build(tmp_path, tmp_path)
+    shown, _ = page(tmp_path / "numbers.html")
     assert re.findall(r"2 seeds, (big\w*)", shown) == ["big", "big", "bigger", "bigger"]
 
 

@@ -74,8 +74,7 @@ def body(notebook: NotebookNode, title: str = "") -> Markup:
         c for c in notebook.cells if ERROR_MARKER_TAG not in c.metadata.get("tags", [])
     ]
     notebook.metadata = NotebookNode()
-    if notebook.cells and notebook.cells[0].cell_type == "markdown":
-        notebook.cells[0].source = notebook.cells[0].source.removeprefix(f"# {title}\n")
+    _drop_title(notebook, title)
     for number, cell in enumerate(notebook.cells):
         _strip(cell, alternative(notebook.cells, number))
     page = exporter.from_notebook_node(notebook)[0]
@@ -159,6 +158,14 @@ def mathml(tex: str, display: str) -> str:
 def _markdown(context: jinja2.runtime.Context, source: str) -> str:
     """Render Markdown as a filter of nbconvert, which knows the cell."""
     return markdown(source, context.get("cell", {}).get("attachments"))
+
+
+def _drop_title(notebook: NotebookNode, title: str) -> None:
+    """Leave the first heading to the page."""
+    for cell in notebook.cells[:1]:
+        heading, _, rest = cell.source.partition("\n")
+        if cell.cell_type == "markdown" and heading.strip() == f"# {title}":
+            cell.source = rest
 
 
 def _text(source: str) -> str:

@@ -118,7 +118,7 @@ class Table:
             self.notes.append(row["note"])
         note = self.notes.index(row["note"]) + 1 if row["note"] else 0
         line = self._line(row, metric, run, is_earlier)
-        line.cells[metric] = _cell(row, note)
+        line.cells[metric] = cell(row, note)
 
     def _line(self, row: dict, metric: str, run: str, is_earlier: bool) -> Line:
         """Return the line of this method and run that has no value for the metric yet."""
@@ -172,6 +172,36 @@ def tables(records: list[dict], earlier: Collection[str] = ()) -> list[Table]:
 def name(record: dict) -> str:
     """Return ``<notebook>/<run>``."""
     return f"{record['notebook']}/{record['run']}"
+
+
+def cell(row: dict, note: int = 0) -> Cell:
+    """Write one recorded row as text, all its numbers with the same decimals."""
+    values = [value for value in row["values"] if value is not None]
+    mean = statistics.fmean(values) if values else None
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    published = row["published"]
+    is_count = published is None and all(type(value) is int for value in values)
+    decimals = 0 if is_count else _decimals(published if published is not None else mean)
+    is_comparable = mean is not None and published is not None
+    beside = _number(published, row["published_sd"], decimals) if published is not None else ""
+    return Cell(
+        ours=_number(mean, deviation, decimals),
+        published=beside,
+        difference=_signed(mean - published, decimals) if is_comparable else "",
+        missing=_missing(len(row["values"]), len(values)),
+        note=note,
+    )
+
+
+def number(value: float) -> str:
+    """Write a value with about three digits.
+
+    Examples
+    --------
+    >>> [number(value) for value in (-0.1234, 1.234, 99.94)]
+    ['−0.123', '1.23', '99.9']
+    """
+    return _number(value, None, _decimals(value))
 
 
 def markdown(records: list[dict], root: Path = Path()) -> str:
@@ -231,24 +261,6 @@ def _record(path: Path) -> dict:
         return facts.finished(path)
     except facts.DamagedError as error:
         raise RecordError(f"{path.parent}: {error}; run it again, or restore it") from None
-
-
-def _cell(row: dict, note: int) -> Cell:
-    """Write one recorded row as text, all its numbers with the same decimals."""
-    values = [value for value in row["values"] if value is not None]
-    mean = statistics.fmean(values) if values else None
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    published = row["published"]
-    decimals = _decimals(published if published is not None else mean)
-    is_comparable = mean is not None and published is not None
-    beside = _number(published, row["published_sd"], decimals) if published is not None else ""
-    return Cell(
-        ours=_number(mean, deviation, decimals),
-        published=beside,
-        difference=_signed(mean - published, decimals) if is_comparable else "",
-        missing=_missing(len(row["values"]), len(values)),
-        note=note,
-    )
 
 
 def _decimals(value: float | None) -> int:

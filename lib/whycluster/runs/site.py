@@ -1,4 +1,8 @@
-"""The report site: ``outputs/index.html`` and one page per run, readable without a network."""
+"""The report site, readable without a network.
+
+``outputs/index.html`` is its entry, ``numbers.html`` has all tables of full-scale runs,
+``quick.html`` the quick runs; each run has a page beside its notebook.
+"""
 
 import functools
 import hashlib
@@ -14,9 +18,10 @@ import jinja2
 from markupsafe import Markup
 
 from whycluster.contract import files
-from whycluster.runs import execution, facts, fingerprint, notebooks, report, results
+from whycluster.runs import entry, execution, facts, fingerprint, notebooks, report, results
 
 HERE = Path(__file__).parent
+PAGES = ("index.html", "numbers.html", "quick.html")
 RECORD = "record.json"
 UNFINISHED = ("failed", "running", "interrupted")
 QUESTION = "Which clusters are in this table, and why is this row in that one?"
@@ -71,7 +76,7 @@ class Page:
 
 
 def build(outputs: Path, root: Path = Path()) -> Path:
-    """Build the index and the page of every run.
+    """Build the entry, the pages of numbers and of quick runs, and the page of every run.
 
     Parameters
     ----------
@@ -83,12 +88,15 @@ def build(outputs: Path, root: Path = Path()) -> Path:
     Returns
     -------
     Path
-        The index.
+        The entry.
     """
     outputs.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(outputs / ".lock"):
         pages = [render_page(page, outputs) for page in survey(outputs, root)]
-        _write(outputs / "index.html", "index.html", outputs, pages)
+        groups = entry.entries(pages)
+        found = {"groups": groups, "findings": entry.findings(groups)}
+        for name in PAGES:
+            _write(outputs / name, name, outputs, pages, **found)
     return outputs / "index.html"
 
 
