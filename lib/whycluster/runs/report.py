@@ -61,23 +61,14 @@ def body(notebook: NotebookNode, title: str = "") -> Markup:
     Markup
         HTML without scripts, external images, or anything else that runs or loads.
     """
-    exporter = HTMLExporter(
-        config=Config({"NbConvertBase": {"display_data_priority": SHOWN}}),
-        template_name="basic",
-        sanitize_html=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        filters={"clean_html": clean, "markdown2html": _markdown},
-        log=_quiet(),
-    )
     notebook.cells = [
         c for c in notebook.cells if ERROR_MARKER_TAG not in c.metadata.get("tags", [])
     ]
     notebook.metadata = NotebookNode()
     _drop_title(notebook, title)
     for number, cell in enumerate(notebook.cells):
-        _strip(cell, alternative(notebook.cells, number))
-    page = exporter.from_notebook_node(notebook)[0]
+        _strip(cell, alternative(notebook.cells, number) if cell.get("outputs") else "")
+    page = _exporter().from_notebook_node(notebook)[0]
     return Markup(clean(legible.tables(page)))
 
 
@@ -152,6 +143,18 @@ def mathml(tex: str, display: str) -> str:
         return convert(known, display=display)
     except Exception:  # of many kinds; a report must not fail for one symbol
         return f'<code class="tex">{html.escape(tex)}</code>'
+
+
+def _exporter() -> HTMLExporter:
+    return HTMLExporter(
+        config=Config({"NbConvertBase": {"display_data_priority": SHOWN}}),
+        template_name="basic",
+        sanitize_html=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        filters={"clean_html": clean, "markdown2html": _markdown},
+        log=_quiet(),
+    )
 
 
 @jinja2.pass_context
