@@ -91,6 +91,12 @@ def test_code_that_is_used_changes_it_however_far_down(library, taken, file, tex
     assert taken(USES) != before
 
 
+def test_the_manual_of_a_setting_leaves_it_and_its_default_changes_it():
+    before = fingerprint.shape('k: int = setting(1, "How many.")')
+    assert fingerprint.shape('k: int = setting(1, "How many there are.")') == before
+    assert fingerprint.shape('k: int = setting(2, "How many.")') != before
+
+
 @pytest.mark.parametrize(
     ("cell", "file"),
     [

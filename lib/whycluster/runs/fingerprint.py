@@ -1,8 +1,9 @@
 """What made a run, as one short hash: the code that its notebook uses, without its words.
 
 The hash covers the syntax trees of the notebook's cells and of the modules that they import,
-followed through the imports. Comments, docstrings, layout and the values of parameters leave it
-as it is, and so does code that the notebook does not reach. Nothing is imported to find it.
+followed through the imports. Comments, docstrings, what the manual says of a setting, layout and
+the values of parameters leave it as it is, and so does code that the notebook does not reach.
+Nothing is imported to find it.
 """
 
 import ast
@@ -183,5 +184,7 @@ def _plain(node):
     fields = dict(ast.iter_fields(node))
     if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
         fields["body"] = fields["body"][1:]
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "setting":  # its second is a manual
+        fields["args"] = fields["args"][:1]
     kept = ((name, _plain(value)) for name, value in fields.items() if value not in (None, []))
     return type(node).__name__, *kept
