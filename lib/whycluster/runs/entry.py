@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from whycluster.runs import notebooks
 from whycluster.runs.headline import Headline, headline, thumbnail
@@ -50,7 +51,7 @@ class Entry:
         A small figure of its results as a ``data:`` address; else empty.
     """
 
-    page: object
+    page: Any
     headline: Headline | None
     thumbnail: str
 
@@ -83,7 +84,8 @@ def _entry(page) -> Entry:
 
 
 def _published(entry: Entry) -> int:
-    return sum(point.published is not None for point in entry.headline.points)
+    points = entry.headline.points if entry.headline else []
+    return sum(point.published is not None for point in points)
 
 
 def _thumbnail(notebook: Path) -> str:

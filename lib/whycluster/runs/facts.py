@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from whycluster.runs import record
 
@@ -95,30 +96,30 @@ def _check(facts: dict, path: Path, required: list[str]) -> None:
             raise DamagedError(f"{path.name}: {name} is {_quoted(facts[name])}, not {kind}")
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < LIMIT
 
 
-def _is_span(value: object) -> bool:
+def _is_span(value: Any) -> bool:
     return _is_number(value) and value >= 0
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: Any) -> bool:
     return type(value) is int and _is_span(value)
 
 
-def _is_moment(value: object) -> bool:
+def _is_moment(value: Any) -> bool:
     try:
         return bool(datetime.fromisoformat(value))
     except (TypeError, ValueError):
         return False
 
 
-def _is_commit(value: object) -> bool:
+def _is_commit(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("commit", 0), str | None)
@@ -126,7 +127,7 @@ def _is_commit(value: object) -> bool:
     )
 
 
-def _are_texts(value: object) -> bool:
+def _are_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
@@ -156,7 +157,7 @@ KINDS = {
 MAY_LACK = {"reason", "sources", "resumed", "peak_gpu_memory_mb", "extra"}
 
 
-def _quoted(value: object) -> str:
+def _quoted(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 

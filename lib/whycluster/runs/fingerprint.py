@@ -136,7 +136,7 @@ def _file(parts: list[str], library: Path) -> Path | None:
 
 def _public(library: Path) -> dict[str, str]:
     """Read where the package finds the names that it hands out on first use."""
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.parse((library / "__init__.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in PUBLIC:
             found |= ast.literal_eval(node.value)

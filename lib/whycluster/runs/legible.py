@@ -45,7 +45,8 @@ def tables(html: str) -> str:
 def _align(table: Tag) -> None:
     """Mark the cells of columns that hold more words than numbers, and rows that begin a group."""
     places = list(_places(table))
-    words, numbers = Counter(), Counter()
+    words: Counter[int] = Counter()
+    numbers: Counter[int] = Counter()
     for cell, column in places:
         text = cell.get_text().strip()
         if text in MISSING:
@@ -66,7 +67,7 @@ def _align(table: Tag) -> None:
 
 def _places(table: Tag) -> Iterator[tuple[Tag, int]]:
     """Yield the cells of a table with their columns, counting cells that span several."""
-    taken = Counter()  # rows that a cell from above still covers, by column
+    taken: Counter[int] = Counter()  # rows that a cell from above still covers, by column
     for row in table.find_all("tr"):
         column = 0
         for cell in row.find_all(["td", "th"], recursive=False):
@@ -85,7 +86,7 @@ def _add_class(element: Tag, name: str) -> None:
 
 def _span(cell: Tag, name: str) -> int:
     """Read a span; browsers take what is no number for 1, and stop at 1,000."""
-    value = cell.get(name, "1")
+    value = str(cell.get(name, "1"))
     return min(max(int(value), 1), 1000) if re.fullmatch(r"[0-9]{1,4}", value) else 1
 
 

@@ -10,6 +10,7 @@ import base64
 import html
 import logging
 import re
+from typing import Any
 
 import jinja2
 from bs4 import BeautifulSoup
@@ -195,15 +196,16 @@ def _strip(cell: NotebookNode, description: str) -> None:
             output.data = {"text/plain": f"an output of the kind {kinds}, which is not shown here"}
 
 
-def _is_size(name: str, value: object) -> bool:
-    return name in ("width", "height") and type(value) in (int, float) and 0 < value < 10_000
+def _is_size(name: str, value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return name in ("width", "height") and is_number and 0 < float(value) < 10_000
 
 
 def _is_wide(encoded: object) -> bool:
     """Say by the head of a PNG whether it is too wide to be shrunk to a phone."""
     try:
-        head = base64.b64decode(encoded[:32])
-    except (TypeError, ValueError, KeyError):
+        head = base64.b64decode(encoded[:32]) if isinstance(encoded, str) else b""
+    except ValueError:
         return False
     return head[1:4] == b"PNG" and int.from_bytes(head[16:20], "big") >= WIDE
 

@@ -160,7 +160,7 @@ def tables(records: list[dict], earlier: Collection[str] = ()) -> list[Table]:
     list of Table
         In order of appearance.
     """
-    found = {}
+    found: dict[str, Table] = {}
     for record in records:
         run = name(record)
         for row in record["results"]:

@@ -102,7 +102,8 @@ def build(outputs: Path, root: Path = Path()) -> Path:
 
 def build_page(folder: Path, notebook: str) -> Path:
     """Build the page of one finished run in a folder of its own, outside the site."""
-    return render_page(_page(folder, notebook, folder.name), None).html_file
+    render_page(_page(folder, notebook, folder.name), None)
+    return folder / "report.html"
 
 
 def survey(outputs: Path, root: Path) -> list[Page]:
@@ -144,18 +145,18 @@ def render_page(page: Page, outputs: Path | None) -> Page:
     Page
         The same, or marked as damaged if its notebook cannot be shown.
     """
-    if page.html_file is None:
-        return page
-    key = _key(page, outputs)
-    if _key_of(page.html_file) == key:
+    target, source = page.html_file, page.notebook_file
+    if target is None:
         return page
     try:
-        body = report.body(notebooks.read(page.notebook_file), page.title) if key else ""
-        _write(page.html_file, "report.html", outputs, [page], cells=body, key=key)
+        key = _key(page, outputs)
+        if _key_of(target) != key:
+            body = report.body(notebooks.read(source), page.title) if source else ""
+            _write(target, "report.html", outputs, [page], cells=body, key=key)
     except Exception as error:  # of many kinds; one damaged notebook must not stop the others
-        reason = f"{page.notebook_file.name} cannot be shown: {facts.describe(error)}"
+        reason = f"{(source or target).name} cannot be shown: {facts.describe(error)}"
         page = replace(page, status="damaged", reason=reason)
-        _write(page.html_file, "report.html", outputs, [page], cells="", key="")
+        _write(target, "report.html", outputs, [page], cells="", key="")
     return page
 
 
