@@ -21,7 +21,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import papermill_io
 
 from whycluster.contract import files
-from whycluster.runs import notebooks, parameters, provenance, record, resources
+from whycluster.runs import fingerprint, notebooks, parameters, provenance, record, resources
 from whycluster.runs.kernel import Kernel, Watch, ends_on_signals
 
 REPORT, PARTIAL, FAILED, LOCK = "report.ipynb", "report.partial.ipynb", "failed.json", ".lock"
@@ -136,6 +136,7 @@ def _facts(notebook: Path, run: str, values: dict, folder: Path) -> dict:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "parameters": record.plain(values, "parameters"),
         "git": provenance.commit(),
+        "sources": fingerprint.of(notebook),
         "versions": provenance.versions(),
         "threads": resources.threads(),
         "resumed": any(any(folder.glob(pattern)) for pattern in RESUMABLE),

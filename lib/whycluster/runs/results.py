@@ -2,17 +2,20 @@
 
 import html
 import statistics
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 from whycluster.contract import files
+from whycluster.runs import facts, fingerprint
 from whycluster.runs.record import RecordError
 
 NOT_FULL = ("quick", "interactive")
 OWN_TABLES = "00-your-table"
 OPENING, CLOSING = "<!-- results -->", "<!-- /results -->"
 DASH = "–"
+MARK, EARLIER = "†", "made by an earlier version"
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,15 @@ class Line:
         ``<notebook>/<run>`` that recorded it.
     cells : dict of str to Cell
         By metric; a metric that was not recorded is absent.
+    is_earlier : bool
+        Whether the sources have changed since.
     """
 
     method: str
     seeds: int
     run: str
     cells: dict[str, Cell] = field(default_factory=dict)
+    is_earlier: bool = False
 
     @property
     def run_name(self) -> str:
@@ -87,6 +93,11 @@ class Table:
         """Whether no full-scale run has contributed."""
         return all(line.is_quick for lines in self.datasets.values() for line in lines)
 
+    @property
+    def is_earlier(self) -> bool:
+        """Whether a run of an earlier version has contributed."""
+        return any(line.is_earlier for lines in self.datasets.values() for line in lines)
+
     def compared(self) -> "Table":
         """Return the part that has published values: metrics and lines with one at least."""
         every = [line for lines in self.datasets.values() for line in lines]
@@ -98,69 +109,120 @@ class Table:
         metrics = [metric for metric in self.metrics if metric in known]
         return replace(self, metrics=metrics, datasets=datasets)
 
-    def add(self, row: dict, record: dict) -> None:
-        """Enter one recorded row."""
+    def add(self, row: dict, run: str, is_earlier: bool) -> None:
+        """Enter one recorded row of a run."""
         metric = f"{row['metric']} ({row['unit']})" if row["unit"] else row["metric"]
         if metric not in self.metrics:
             self.metrics.append(metric)
         if row["note"] and row["note"] not in self.notes:
             self.notes.append(row["note"])
         note = self.notes.index(row["note"]) + 1 if row["note"] else 0
-        line = self._line(row, metric, f"{record['notebook']}/{record['run']}")
-        line.cells[metric] = _cell(row, note)
+        line = self._line(row, metric, run, is_earlier)
+        line.cells[metric] = cell(row, note)
 
-    def _line(self, row: dict, metric: str, run: str) -> Line:
+    def _line(self, row: dict, metric: str, run: str, is_earlier: bool) -> Line:
         """Return the line of this method and run that has no value for the metric yet."""
         lines = self.datasets.setdefault(row["dataset"], [])
         for line in lines:
             if (line.method, line.run) == (row["method"], run) and metric not in line.cells:
                 return line
-        lines.append(Line(row["method"], len(row["values"]), run))
+        lines.append(Line(row["method"], len(row["values"]), run, is_earlier=is_earlier))
         return lines[-1]
 
 
 def full_records(outputs: Path) -> list[dict]:
-    """Read the records of all full-scale runs: those of ``parameters/``, never quick ones."""
-    found = (files.read_json(path) for path in sorted(outputs.glob("*/*/record.json")))
+    """Read the records of all full-scale runs: those of ``parameters/``, never quick ones.
+
+    Raises
+    ------
+    RecordError
+        If one of them is damaged; it is named.
+    """
     return [
-        record
-        for record in found
-        if record
-        and record.get("run", "quick") not in NOT_FULL
-        and record["notebook"] != OWN_TABLES
+        _record(path)
+        for path in sorted(outputs.glob("*/*/record.json"))
+        if path.parent.name not in NOT_FULL and path.parts[-3] != OWN_TABLES
     ]
 
 
-def tables(records: list[dict]) -> list[Table]:
+def tables(records: list[dict], earlier: Collection[str] = ()) -> list[Table]:
     """Group the results of several runs by table.
 
     Parameters
     ----------
     records : list of dict
         Finished records; the order of runs is the order of lines.
+    earlier : collection of str
+        Runs that were made by an earlier version.
 
     Returns
     -------
     list of Table
         In order of appearance.
     """
-    found = {}
+    found: dict[str, Table] = {}
     for record in records:
+        run = name(record)
         for row in record["results"]:
-            found.setdefault(row["table"], Table(row["table"])).add(row, record)
+            table = found.setdefault(row["table"], Table(row["table"]))
+            table.add(row, run, run in earlier)
     return list(found.values())
 
 
-def markdown(records: list[dict]) -> str:
+def name(record: dict) -> str:
+    """Return ``<notebook>/<run>``."""
+    return f"{record['notebook']}/{record['run']}"
+
+
+def cell(row: dict, note: int = 0) -> Cell:
+    """Write one recorded row as text, all its numbers with the same decimals."""
+    values = [value for value in row["values"] if value is not None]
+    mean = statistics.fmean(values) if values else None
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    published = row["published"]
+    is_count = published is None and all(type(value) is int for value in values)
+    decimals = 0 if is_count else _decimals(published if published is not None else mean)
+    is_comparable = mean is not None and published is not None
+    beside = _number(published, row["published_sd"], decimals) if published is not None else ""
+    return Cell(
+        ours=_number(mean, deviation, decimals),
+        published=beside,
+        difference=_signed(mean - published, decimals) if is_comparable else "",
+        missing=_missing(len(row["values"]), len(values)),
+        note=note,
+    )
+
+
+def number(value: float) -> str:
+    """Write a value with about three digits.
+
+    Examples
+    --------
+    >>> [number(value) for value in (-0.1234, 1.234, 99.94)]
+    ['−0.123', '1.23', '99.9']
+    """
+    return _number(value, None, _decimals(value))
+
+
+def markdown(records: list[dict], root: Path = Path()) -> str:
     """Write what can be compared with published values in Markdown, for the README.
 
     Methods and metrics that nobody published are left to the reports, which are linked.
+
+    Parameters
+    ----------
+    records : list of dict
+        Finished records.
+    root : Path
+        Repository, whose sources say which runs were made by an earlier version.
     """
     if not records:
         return "No full-scale run has been recorded yet."
-    compared = (table.compared() for table in tables(records))
+    earlier = fingerprint.earlier(records, root)
+    compared = (table.compared() for table in tables(records, earlier))
     blocks = [_markdown_table(table) for table in compared if table.metrics]
-    return "\n\n".join([*blocks, _links(records)])
+    footnote = [f"{MARK} {EARLIER}"] if any(MARK in block for block in blocks) else []
+    return "\n\n".join([*blocks, *footnote, _links(records)])
 
 
 def update(readme: Path, block: str) -> bool:
@@ -194,22 +256,11 @@ def update(readme: Path, block: str) -> bool:
     return replaced != text
 
 
-def _cell(row: dict, note: int) -> Cell:
-    """Write one recorded row as text, all its numbers with the same decimals."""
-    values = [value for value in row["values"] if value is not None]
-    mean = statistics.fmean(values) if values else None
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    published = row["published"]
-    decimals = _decimals(published if published is not None else mean)
-    is_comparable = mean is not None and published is not None
-    beside = _number(published, row["published_sd"], decimals) if published is not None else ""
-    return Cell(
-        ours=_number(mean, deviation, decimals),
-        published=beside,
-        difference=_signed(mean - published, decimals) if is_comparable else "",
-        missing=_missing(len(row["values"]), len(values)),
-        note=note,
-    )
+def _record(path: Path) -> dict:
+    try:
+        return facts.finished(path)
+    except facts.DamagedError as error:
+        raise RecordError(f"{path.parent}: {error}; run it again, or restore it") from None
 
 
 def _decimals(value: float | None) -> int:
@@ -247,16 +298,21 @@ def _markdown_table(table: Table) -> str:
 
 
 def _names(dataset: str, lines: list[Line]) -> list[str]:
-    """Name a data set on its first line, or on the first of each of several runs, with the run."""
+    """Name a data set on its first line, or on the first of each of several runs, with the run.
+
+    A run of an earlier version carries the mark.
+    """
     runs = [line.run for line in lines]
     first = [run != before for before, run in pairwise(["", *runs])]
-    names = [f"{dataset} ({line.run_name})" if len(set(runs)) > 1 else dataset for line in lines]
-    return [name if is_first else "" for name, is_first in zip(names, first, strict=True)]
+    several = len(set(runs)) > 1
+    marks = [f" {MARK}" if line.is_earlier else "" for line in lines]
+    names = [f"{dataset} ({line.run_name})" if several else dataset for line in lines]
+    shown = zip(names, marks, first, strict=True)
+    return [name + mark if is_first else "" for name, mark, is_first in shown]
 
 
 def _links(records: list[dict]) -> str:
-    runs = (f"{record['notebook']}/{record['run']}" for record in records)
-    links = ", ".join(f"[{_escape(run)}](outputs/{run}/report.ipynb)" for run in runs)
+    links = ", ".join(f"[{_escape(run)}](outputs/{run}/report.ipynb)" for run in map(name, records))
     return f"Executed reports, with all that was measured: {links}."
 
 
