@@ -17,7 +17,12 @@ Imports run one way: plots, metrics <- contract <- training <- methods <- table;
 stand alone. `tests/project/test_architecture.py` keeps it so.
 """
 
+import sys
+import warnings
+from functools import partial
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 
 __version__ = "0.1.0"
 
@@ -78,3 +83,24 @@ def __getattr__(name: str):
 def __dir__() -> list[str]:
     """List public names, loaded or not."""
     return sorted({*globals(), *_PUBLIC, *_MODULES})
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Finds modules by the names that scripts and reports of before the move know them by."""
+
+    names = {  # noqa: RUF012
+        "whycluster.attribution": "whycluster.contract.attribution",
+        "whycluster.representations": "whycluster.embedded.representations",
+        "whycluster.text": "whycluster.table.texts",
+    }
+
+    def find_spec(self, name, path=None, target=None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name in self.names else None
+
+    def exec_module(self, module) -> None:
+        new = self.names[module.__name__]
+        warnings.warn(f"{module.__name__} is now {new}", DeprecationWarning, stacklevel=2)
+        module.__getattr__ = partial(getattr, import_module(new))
+
+
+sys.meta_path.append(_Moved())

@@ -277,8 +277,8 @@ class NeurCAM(ShapeReading, Float32Transformer, ClusterMixin, StackedEstimator):
             )
         if self.n_pairs > n_possible:
             raise ValueError(
-                f"n_pairs={self.n_pairs} exceeds the {n_possible} pairs of n_features={n_features}; "
-                "pass at most that"
+                f"n_pairs={self.n_pairs} exceeds the {n_possible} pairs of "
+                f"n_features={n_features}; pass at most that"
             )
         if self._n_shapes + self.n_pairs == 0:
             raise ValueError("n_shapes=0 and n_pairs=0 leave no shape function; raise one of them")
