@@ -488,9 +488,12 @@ def test_integer_names_match_columns_of_that_text():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"scale": "robst"}, "did you mean 'robust'?"),
-        ({"decimal": ";"}, "decimal=';' is none of"),
-        ({"day_first": "yes"}, "day_first='yes' is none of"),
+        ({"scale": "robst"}, "'scale' parameter of TableEncoder must be a str among"),
+        ({"decimal": ";"}, "'decimal' parameter of TableEncoder must be a str among"),
+        (
+            {"day_first": "yes"},
+            "'day_first' parameter of TableEncoder must be an instance of 'bool'",
+        ),
         ({"drop": "x"}, "drop='x' is no list; write ['x']"),
         ({"drop": [False]}, "YAML takes no, yes, on and off"),
         ({"drop": ["y"]}, "no column 'y' in the table (drop)"),
@@ -498,8 +501,11 @@ def test_integer_names_match_columns_of_that_text():
         ({"codes": {"y": [1]}}, "no column 'y' in the table (codes)"),
         ({"codes": [-999]}, "codes=[-999] names no column"),
         ({"codes": {"x": -999}}, "is no list; write [-999]"),
-        ({"max_levels": 0}, "max_levels=0 is not a number from 1"),
-        ({"missing_indicator": 5}, "missing_indicator=5 is not a number from 0 to 1"),
+        ({"max_levels": 0}, "'max_levels' parameter of TableEncoder must be an int in the range"),
+        (
+            {"missing_indicator": 5},
+            "'missing_indicator' parameter of TableEncoder must be a float in the range",
+        ),
         ({"numbers": ["x"]}, "has no cell that is a number"),
     ],
 )

