@@ -20,7 +20,7 @@ from scratch import COMMAND, add, add_plain, environment, notebook, wait_for
 
 from whycluster import runs
 from whycluster.contract import files
-from whycluster.runs import kernel, notebooks, parameters, provenance, record, resources
+from whycluster.runs import execution, kernel, notebooks, parameters, provenance, record, resources
 from whycluster.runs.__main__ import main
 from whycluster.runs.parameters import ParameterError
 
@@ -415,7 +415,7 @@ def _is_ours(process, project):
 
 def test_a_run_that_goes_on_from_earlier_work_says_so(project, execute):
     add(project, "10-a")
-    phase = project / "outputs/10-a/quick/checkpoint/first.safetensors"
+    phase = project / "outputs/10-a/.quick.making/quick/checkpoint/first.safetensors"
     phase.parent.mkdir(parents=True)
     phase.touch()
     assert execute("10-a").returncode == 0
@@ -489,9 +489,6 @@ def test_a_stopped_runner_fails_its_run_and_ends_its_kernel(project, number):
 
 def test_the_kernel_of_a_runner_that_was_killed_ends_by_itself(project, execute):
     runner = _start_endless(project)
-    again = execute("10-a")
-    assert again.returncode == 1
-    assert "another process is executing a run in outputs/10-a/quick" in again.stderr
     runner.kill()
     runner.communicate(timeout=20)
     kernel = int((project / "pids").read_text().split()[1])
@@ -507,18 +504,6 @@ def test_what_is_edited_during_a_run_is_newer_than_its_report(project, execute):
     path = add(project, "10-a", "from pathlib import Path\nPath('notebooks/10-a.ipynb').touch()")
     assert execute("10-a").returncode == 0
     assert (project / "outputs/10-a/quick/report.ipynb").stat().st_mtime < path.stat().st_mtime
-
-
-def test_figures_of_an_earlier_attempt_do_not_stay_but_a_model_does(project, execute):
-    folder = project / "outputs/10-a/quick"
-    for name in ("figures/old.png", "model/weights", "failed.json"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("old")
-    add(project, "10-a")
-    assert execute("10-a").returncode == 0
-    assert not (folder / "figures/old.png").exists()
-    assert not (folder / "failed.json").exists()
-    assert (folder / "model/weights").exists()
 
 
 def _start_endless(project):
@@ -554,7 +539,7 @@ def test_a_run_does_not_hang_when_nobody_notices_that_its_kernel_is_gone(monkeyp
     left, reasons = [], []
     monkeypatch.setattr(kernel.os, "_exit", left.append)
     watch = kernel.Watch(
-        SimpleNamespace(process=gone, exit_reason=lambda: "x"), None, reasons.append
+        SimpleNamespace(process=gone, exit_reason=lambda: "x"), None, kernel.Stop(), reasons.append
     )
     watch.start()
     wait_for(lambda: left)
@@ -614,14 +599,38 @@ def test_an_error_of_a_table_is_its_one_line(project, cli):
     add(
         project,
         "00-your-table",
-        "raise ValueError(f'{data}: no such file')",
+        "raise ValueError(f'{data}: has one column')",
         parameters="data = ''  # file\nn_clusters = None  # K",
     )
-    done = cli("cluster", "gone.csv", "--out", "elsewhere")
-    assert (done.returncode, done.stderr) == (1, "error: gone.csv: no such file\n")
+    (project / "thin.csv").write_text("a\n1\n")
+    done = cli("cluster", "thin.csv", "--out", "elsewhere")
+    assert (done.returncode, done.stderr) == (1, "error: thin.csv: has one column\n")
     assert (project / "elsewhere" / "failed.json").exists()
-    wrong = cli("cluster", "gone.csv", "--k", "three")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.csv"], "gone.csv: no such file; check the name and the folder"),
+        (["."], ". is a folder: give the file inside it"),
+        (["empty.csv"], "empty.csv is empty: a table needs column names and rows"),
+        ([""], "which table? make cluster DATA=table.csv"),
+        (["a.csv", "--k", "three"], "'three' is no number of clusters; give 2 or more"),
+        (["a.csv", "--k", "1"], "'1' is no number of clusters; give 2 or more"),
+        (["a.csv", "--timeout", "nan"], "'nan' is no number of seconds"),
+    ],
+)
+def test_a_wrong_table_or_option_is_one_line_before_anything_starts(
+    project, cli, monkeypatch, arguments, message
+):
+    add(project, "00-your-table", parameters="data = ''  # file\nn_clusters = None  # K")
+    (project / "a.csv").write_text("a,b\n1,2\n")
+    (project / "empty.csv").write_text("")
+    monkeypatch.delattr(execution, "Kernel")
+    done = cli("cluster", *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.strip().endswith(message)
+    assert not (project / "outputs").exists()
 
 
 def test_figures_are_stored_with_few_colours_unless_they_can_be_seen_through():

@@ -93,8 +93,27 @@ class Kernel(AsyncKernelManager):
 
     def last_words(self) -> str:
         """Return the last line that the process itself wrote."""
+        if not self._log.exists():
+            return ""
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1].strip() if lines else ""
+
+
+class Stop:
+    """The wish that a run ends.
+
+    Attributes
+    ----------
+    reason : str or None
+        The first reason that was given.
+    """
+
+    def __init__(self):
+        self.reason = None
+
+    def __call__(self, reason: str) -> None:
+        """Ask for the end of the run, which then fails for this reason."""
+        self.reason = self.reason or reason
 
 
 class Watch(threading.Thread):
@@ -106,42 +125,44 @@ class Watch(threading.Thread):
         The kernel, started or not.
     timeout : float or None
         Seconds that it may take in all.
+    stop : Stop
+        Says when the kernel is to be ended; told when its time is over.
     on_stuck : callable
         Called with a reason when the kernel is gone and the run has not noticed; the process
         then exits with status 1.
 
     Attributes
     ----------
-    reason : str or None
-        Why the kernel was ended from here.
     peak_memory : int
         Most bytes held at one time by the kernel and its descendants. Pages that they share are
         counted once per process.
     """
 
-    def __init__(self, kernel: Kernel, timeout: float | None, on_stuck: Callable[[str], None]):
+    def __init__(
+        self,
+        kernel: Kernel,
+        timeout: float | None,
+        stop: Stop,
+        on_stuck: Callable[[str], object],
+    ):
         super().__init__(daemon=True)
-        self.reason = None
         self.peak_memory = 0
         self._kernel = kernel
         self._timeout = timeout
+        self._ending = stop
         self._deadline = time.monotonic() + timeout if timeout else float("inf")
         self._on_stuck = on_stuck
         self._seen = set()
         self._gone_since = None
         self._closed = threading.Event()
 
-    def stop(self, reason: str) -> None:
-        """End the kernel within a moment; the run then fails for this reason."""
-        self.reason = self.reason or reason
-
     def run(self) -> None:
         """Look at the processes a few times a second."""
         while not self._closed.wait(POLL):
             self._look()
             if time.monotonic() > self._deadline:
-                self.stop(f"timed out after {self._timeout:g} s")
-            if self.reason:
+                self._ending(f"timed out after {self._timeout:g} s")
+            if self._ending.reason:
                 self._kill()
             self._check_stuck()
 
@@ -179,18 +200,21 @@ class Watch(threading.Thread):
             return
         self._gone_since = self._gone_since or time.monotonic()
         if time.monotonic() - self._gone_since > PATIENCE:
-            self._on_stuck(self.reason or f"kernel died ({self._kernel.exit_reason()})")
+            self._on_stuck(self._ending.reason or f"kernel died ({self._kernel.exit_reason()})")
             self._kill()
             os._exit(1)
 
 
-def ends_on_signals(watch: Watch) -> contextlib.AbstractContextManager:
-    """Let SIGINT, SIGTERM and SIGHUP end the kernel, and with it the run, in good order."""
+def ends_on_signals(stop: Stop) -> contextlib.AbstractContextManager:
+    """Let SIGINT, SIGTERM and SIGHUP end the kernel, and with it the run, in good order.
+
+    A run that is being published when they come is finished first.
+    """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     stack = contextlib.ExitStack()
     for number in numbers:
         before = signal.signal(
-            number, lambda got, _: watch.stop(f"stopped by {signal.Signals(got).name}")
+            number, lambda got, _: stop(f"stopped by {signal.Signals(got).name}")
         )
         stack.callback(signal.signal, number, before)
     return stack
