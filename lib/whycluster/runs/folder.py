@@ -96,8 +96,9 @@ class RunFolder:
             If that is not possible.
         """
         try:
-            if not self.path.exists():
-                files.undo_exchange(self.attempt, self.path)
+            for new in (self.attempt, self.workshop / "failed"):
+                if not self.path.exists():
+                    files.undo_exchange(new, self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
         except OSError as error:
@@ -324,9 +325,9 @@ def _clean_run(place: RunFolder, keeps: bool) -> None:
     place.recover()
     shutil.rmtree(place.workshop, ignore_errors=True)
     stay = {RECORD, REPORT} if keeps else set()
+    made = (owned(place.path) & set(walk(place.path))) - stay
     if not (place.path / RECORD).exists():
         _move(place.path / PREVIOUS, place.path, stay)
-    made = (owned(place.path) & set(walk(place.path))) - stay
     _remove(place.path, sorted(made, key=lambda name: name == RECORD))  # the list itself last
     for folder in ("figures", PREVIOUS):
         _remove_empty(place.path / folder, place.path)
