@@ -10,7 +10,7 @@ WITH := "$$WHYCLUSTER_PYTHON" -m
 # Quick runs leave most of a machine idle: as many at a time as there are cores, unless -j says.
 JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell getconf _NPROCESSORS_ONLN))
 # With -n, -q and -t a line with $(MAKE) runs all the same, and must not write the site.
-SITE = $(if $(foreach f,n q t,$(findstring $f,$(firstword -$(MAKEFLAGS)))),:,$(WITH) whycluster.runs report)
+SITE = $(if $(strip $(foreach f,n q t,$(findstring $f,$(firstword -$(MAKEFLAGS))))),:,$(WITH) whycluster.runs report)
 LIBRARY := $(shell find lib/whycluster -type f -not -path '*/__pycache__/*')
 # Names with a blank or with what make or the shell would read as code are refused, not run.
 ODD := '[]!-,:-@[-^`{-~[:space:]]'
