@@ -381,6 +381,7 @@ def test_letters_of_other_scripts_are_no_odd_names(finished):
 
 
 def test_two_reproduce_at_once_both_end_well_and_run_everything_once(project):
+    add(project, "12-c", "open('count', 'a').write('x')")
     started = [
         subprocess.Popen(
             ["make", WITH, "reproduce"],
@@ -394,7 +395,8 @@ def test_two_reproduce_at_once_both_end_well_and_run_everything_once(project):
     ]
     said = [process.communicate(timeout=200)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], said
-    assert set(reports(project)) == {"10-a", "11-b"}
+    assert set(reports(project)) == {"10-a", "11-b", "12-c"}
+    assert (project / "count").read_text() == "x"
     assert "What is here?" in (project / "outputs/index.html").read_text()
     assert not list(project.glob("outputs/*/.*.making"))
 

@@ -1,6 +1,7 @@
 """Runs: parameters are checked, reports are whole or absent, no kernel outlives its run."""
 
 import base64
+import errno
 import io
 import json
 import os
@@ -500,6 +501,136 @@ def test_the_kernel_of_a_runner_that_was_killed_ends_by_itself(project, execute)
     assert not (folder / "report.partial.ipynb").exists()
 
 
+def test_an_output_that_is_no_image_and_a_folder_among_the_figures_fail_no_run(project, execute):
+    showing = "from IPython.display import display\n"
+    broken = ["no base64", "aGVsbG8=", "", "iVBORw0KGgo="]
+    showing += "".join(f"display({{'image/png': {data!r}}}, raw=True)\n" for data in broken)
+    path = "run.figures / 'more' / 'a.png'"
+    writing = f"({path}).parent.mkdir()\n({path}).write_text('1')\nprint('\\ud800')"
+    add(project, "10-a", showing, writing)
+    for _ in range(2):
+        done = execute("10-a")
+        assert (done.returncode, done.stderr) == (0, "")
+    folder = project / "outputs/10-a/quick"
+    assert (folder / "figures/more/a.png").read_text() == "1"
+    assert "figures/more/a.png" in read_json(folder / "record.json")["files"]
+
+
+def test_memory_that_does_not_suffice_is_called_by_its_name(project, execute):
+    add_plain(project, "10-a", "raise MemoryError")
+    assert execute("10-a").returncode == 1
+    assert failure(project, "10-a") == "out of memory (cell 2)"
+
+
+def test_a_full_disk_is_called_by_its_name(project, execute, monkeypatch):
+    add(project, "10-a")
+    write = files.write
+
+    def full(path, content):
+        if path.name == "report.partial.ipynb" and b"start_time" in content:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(files, "write", full)
+    assert execute("10-a").returncode == 1
+    assert failure(project, "10-a").startswith(
+        "no space left on the disk of outputs/10-a/quick: free some, then run again"
+    )
+
+
+def test_a_reason_that_does_not_fit_on_the_disk_is_said_at_least(project, execute, monkeypatch):
+    add_plain(project, "10-a", "1 / 0")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_json", full)
+    done = execute("10-a")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "ZeroDivisionError" in done.stderr
+    assert "failed.json could not be written (No space left on device)" in done.stderr
+
+
+def test_a_kernel_without_a_log_has_no_last_words(tmp_path):
+    silent = kernel.Kernel({}, tmp_path / "kernel.log")
+    assert silent.last_words() == ""
+    silent.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_the_kernel_closes_leaves_its_reason(project, execute, monkeypatch, number):
+    add(project, "10-a")
+    close = kernel.Kernel.close
+    monkeypatch.setattr(
+        kernel.Kernel, "close", lambda self: (os.kill(os.getpid(), number), close(self))
+    )
+    assert execute("10-a").returncode == 1
+    assert failure(project, "10-a") == f"stopped by {number.name} after the last cell"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_run_is_published_finds_it_whole(project, execute, monkeypatch, number):
+    add(project, "10-a")
+    exchange = files.exchange
+    monkeypatch.setattr(
+        files, "exchange", lambda *both: (os.kill(os.getpid(), number), exchange(*both))
+    )
+    assert execute("10-a").returncode == 0
+    folder = project / "outputs/10-a/quick"
+    assert read_json(folder / "record.json")["status"] == "done"
+    assert (folder / "report.ipynb").exists()
+
+
+def test_nothing_partial_stays_behind_a_finished_run(project, execute):
+    add_plain(project, "10-a", "1 / 0")
+    assert execute("10-a").returncode == 1
+    folder = project / "outputs/10-a/quick"
+    (folder / "report.partial.html").write_text("the page of the site")
+    assert (folder / "report.partial.ipynb").exists()
+    add(project, "10-a")
+    assert execute("10-a").returncode == 0
+    left = {path.name for path in folder.rglob("*")}
+    assert left == {".lock", "figures", "record.json", "report.ipynb"}
+    assert [path.name for path in folder.parent.iterdir()] == ["quick"]
+
+
+def test_a_folder_of_temporary_files_too_long_for_sockets_is_one_line(
+    project, execute, monkeypatch, tmp_path
+):
+    add(project, "10-a")
+    monkeypatch.setattr(resources.tempfile, "gettempdir", lambda: "/tmp/" + "x" * 70)
+    done = execute("10-a")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: TMPDIR is too long for the sockets of a kernel")
+    assert not (project / "outputs").exists()
+
+
+@pytest.mark.parametrize("home", [None, "/nowhere/at-all"])
+def test_a_user_without_a_home_is_one_line(project, execute, monkeypatch, home):
+    if home is None:
+        monkeypatch.setattr(resources.os.path, "expanduser", lambda path: path)
+    else:
+        monkeypatch.setenv("HOME", home)
+    add(project, "10-a")
+    done = execute("10-a")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "set HOME to a folder that can be written to" in done.stderr
+
+
+def test_who_reads_only_the_first_lines_is_not_told_of_a_broken_pipe(project):
+    shown = subprocess.Popen(
+        [*COMMAND, "table"],
+        cwd=project,
+        env=environment(project),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    shown.stdout.close()
+    assert shown.stderr.read() == ""
+    assert shown.wait(timeout=60) == 0
+
+
 def test_what_is_edited_during_a_run_is_newer_than_its_report(project, execute):
     path = add(project, "10-a", "from pathlib import Path\nPath('notebooks/10-a.ipynb').touch()")
     assert execute("10-a").returncode == 0
@@ -631,6 +762,88 @@ def test_a_wrong_table_or_option_is_one_line_before_anything_starts(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.strip().endswith(message)
     assert not (project / "outputs").exists()
+
+
+TABLE = {
+    "name": "00-your-table",
+    "parameters": "data = ''  # file\nn_clusters = None  # K\nn = 1  # n\nseeds = [0]  # seeds",
+}
+TELLING = (
+    "if open(data).read() == 'bad': raise ValueError(f'{data} is bad')\nprint(data)",
+    "(run.folder / 'assignments.csv').write_text(open(data).read())",
+)
+
+
+@pytest.fixture
+def tables(project, cli):
+    """Return a function that clusters a table with some content, anywhere below the project."""
+    add(project, TABLE["name"], *TELLING, parameters=TABLE["parameters"])
+
+    def call(path, content, *options):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text(content)
+        done = cli("cluster", path, *options)
+        return done, sorted(p.name for p in (project / "outputs/00-your-table").glob("[!.]*"))
+
+    return call
+
+
+def test_tables_of_one_name_do_not_replace_each_other(project, tables):
+    done, made = tables("north/客户.csv", "north")
+    assert (done.returncode, made) == (0, ["客户"])
+    done, made = tables("south/客户.csv", "south")
+    assert (done.returncode, len(made)) == (0, 2)
+    done, again = tables("north/客户.csv", "north, new")
+    assert again == made
+    assert done.stdout.startswith("replaced: the run of ")
+    assert "on 客户.csv\n" in done.stdout
+    assert made[1].startswith("客户-")
+    folder = project / "outputs/00-your-table"
+    assert [(folder / name / "assignments.csv").read_text() for name in made] == [
+        "north, new",
+        "south",
+    ]
+
+
+def test_after_a_failing_call_no_old_answer_lies_beside_the_reason(project, tables):
+    for options in ((), ("--out", "found")):
+        folder = project / (options[1] if options else "outputs/00-your-table/people")
+        assert tables("people.csv", "good", *options)[0].returncode == 0
+        assert tables("people.csv", "bad", *options)[0].returncode == 1
+        shown = {path.name for path in folder.iterdir()}
+        assert "failed.json" in shown
+        assert not {"report.html", "report.ipynb", "record.json", "assignments.csv"} & shown
+        assert (folder / "previous/assignments.csv").read_text() == "good"
+        assert (folder / "previous/report.html").exists()
+
+
+def test_a_folder_for_the_results_that_holds_a_users_files_is_refused(project, tables):
+    thesis = project / "found/figures/thesis.png"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("mine")
+    done, _ = tables("people.csv", "good", "--out", "found")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "found holds figures/thesis.png, which no run has made" in done.stderr
+    assert [path.name for path in (project / "found").rglob("*")] == ["figures", "thesis.png"]
+    assert tables("people.csv", "good", "--out", "new")[0].returncode == 0
+    thesis.rename(project / "new/figures/thesis.png")
+    assert tables("people.csv", "better", "--out", "new")[0].returncode == 0
+    assert (project / "new/figures/thesis.png").read_text() == "mine"
+    assert (project / "new/assignments.csv").read_text() == "better"
+    assert [path.name for path in project.glob(".*")] == []
+
+
+def test_where_a_table_lies_stands_in_no_file_of_its_run(project, tables):
+    private = project.parent / "o'brien & co" / "secret"
+    for content, status in (("good", 0), ("bad", 1)):
+        assert tables(private / "people.csv", content)[0].returncode == status
+        for path in (project / "outputs").rglob("*.*"):
+            if path.is_file():
+                assert "secret" not in path.read_text(), path
+                assert "brien" not in path.read_text(), path
+    failed = read_json(project / "outputs/00-your-table/people/failed.json")
+    assert failed["parameters"]["data"] == "people.csv"
+    assert "people.csv is bad" in failed["reason"]
 
 
 def test_figures_are_stored_with_few_colours_unless_they_can_be_seen_through():
