@@ -516,10 +516,17 @@ def test_an_output_that_is_no_image_and_a_folder_among_the_figures_fail_no_run(p
     assert "figures/more/a.png" in read_json(folder / "record.json")["files"]
 
 
-def test_memory_that_does_not_suffice_is_called_by_its_name(project, execute):
-    add_plain(project, "10-a", "raise MemoryError")
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        ("MemoryError", "out of memory (cell 2)"),
+        ("KeyboardInterrupt", "interrupted from outside, or out of memory (cell 2)"),
+    ],
+)
+def test_what_ends_a_cell_without_a_message_is_put_in_words(project, execute, raised, reason):
+    add_plain(project, "10-a", f"raise {raised}")
     assert execute("10-a").returncode == 1
-    assert failure(project, "10-a") == "out of memory (cell 2)"
+    assert failure(project, "10-a") == reason
 
 
 def test_a_full_disk_is_called_by_its_name(project, execute, monkeypatch):
@@ -554,6 +561,8 @@ def test_a_reason_that_does_not_fit_on_the_disk_is_said_at_least(project, execut
 def test_a_kernel_without_a_log_has_no_last_words(tmp_path):
     silent = kernel.Kernel({}, tmp_path / "kernel.log")
     assert silent.last_words() == ""
+    (tmp_path / "kernel.log").write_text("MemoryError\nand then:\nEvent loop is closed\n")
+    assert silent.last_words() == "out of memory"
     silent.close()
 
 

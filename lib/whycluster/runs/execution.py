@@ -38,6 +38,11 @@ from whycluster.runs.kernel import Kernel, Stop, Watch, ends_on_signals
 __all__ = ["FAILED", "LOCK", "PARTIAL", "REPORT", "CellError", "RunError", "execute", "is_running"]
 
 MAX_REPORT = 500_000  # bytes; executed reports of full-scale runs are committed
+IN_WORDS = {  # of exceptions whose name does not say enough
+    "MemoryError": "out of memory",
+    "KeyboardInterrupt": "interrupted from outside, or out of memory",
+    "CellExecutionError": "ended without a message, as without enough memory",
+}
 START_TIMEOUT = 120  # seconds; loaded machines start kernels slowly
 
 
@@ -57,7 +62,7 @@ class CellError(RunError):
     def __init__(self, error: PapermillExecutionError):
         lines = str(error.evalue).strip().splitlines() or [""]
         self.reason = lines[0] or error.ename
-        what = {"MemoryError": "out of memory"}.get(error.ename, error.ename)
+        what = IN_WORDS.get(error.ename, error.ename)
         said = f"{what}: {lines[0]}" if lines[0] else what
         super().__init__(f"{said} (cell {error.exec_count})")
 

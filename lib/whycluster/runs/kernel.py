@@ -23,6 +23,13 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 
 PATIENCE = 60  # seconds for nbclient to notice that the kernel is gone
+NO_MEMORY = (
+    "MemoryError",
+    "allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "failed to map segment",
+)
 POLL = 0.25  # seconds between two looks at the kernel's processes
 
 
@@ -92,11 +99,11 @@ class Kernel(AsyncKernelManager):
         return f"exit status {status}" if status is not None else "no answer"
 
     def last_words(self) -> str:
-        """Return the last line that the process itself wrote."""
-        if not self._log.exists():
-            return ""
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
+        """Return the last line that the process itself wrote, or that it had no memory left."""
+        text = self._log.read_text(errors="replace").strip() if self._log.exists() else ""
+        if any(sign in text for sign in NO_MEMORY):
+            return "out of memory"
+        return text.splitlines()[-1].strip() if text else ""
 
 
 class Stop:
