@@ -826,7 +826,7 @@ def test_after_a_failing_call_no_old_answer_lies_beside_the_reason(project, tabl
         assert (folder / "previous/report.html").exists()
 
 
-def test_a_folder_for_the_results_that_holds_a_users_files_is_refused(project, tables):
+def test_a_folder_for_the_results_that_holds_a_users_files_is_refused(project, tables, cli):
     thesis = project / "found/figures/thesis.png"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("mine")
@@ -837,7 +837,18 @@ def test_a_folder_for_the_results_that_holds_a_users_files_is_refused(project, t
     assert tables("people.csv", "good", "--out", "new")[0].returncode == 0
     thesis.rename(project / "new/figures/thesis.png")
     assert tables("people.csv", "better", "--out", "new")[0].returncode == 0
+    (project / "new/drivers.png").write_text("mine")
+    add(
+        project,
+        TABLE["name"],
+        *TELLING,
+        "run.folder.joinpath('drivers.png').touch()",
+        parameters=TABLE["parameters"],
+    )
+    done = cli("cluster", "people.csv", "--out", "new")
+    assert "kept: new/drivers.png, which no run had made, is in new/kept\n" in done.stdout
     assert (project / "new/figures/thesis.png").read_text() == "mine"
+    assert (project / "new/kept/drivers.png").read_text() == "mine"
     assert (project / "new/assignments.csv").read_text() == "better"
     assert [path.name for path in project.glob(".*")] == []
 

@@ -57,6 +57,7 @@ def execute(options: argparse.Namespace) -> None:
     except execution.RunError as error:
         raise execution.RunError(f"{name}: {error}") from None
     _say(f"{name}: {report}")
+    _say_kept(report.parent)
     if options.run not in RESERVED and report.stat().st_size > execution.MAX_REPORT:
         print(f"warning: {report} is larger than 500 KB; show fewer figures", file=sys.stderr)
 
@@ -86,6 +87,7 @@ def cluster(options: argparse.Namespace) -> None:
         site.build(record.outputs())
     if before and before.get("status") == "done":
         _say(f"replaced: the run of {site.moment(before.get('started'))} on {_named(before)}")
+    _say_kept(place)
     for name in (folder.PAGE, "assignments.csv", "explanations.csv"):
         _say(str(place / name))
 
@@ -160,6 +162,12 @@ def _spellings(data: Path) -> dict[str, str]:
     """List the ways to write the path of a table; its name stands for all of them."""
     ways = {str(data), os.path.abspath(data), os.path.realpath(data)}
     return {way: data.name for way in ways if way != data.name}
+
+
+def _say_kept(place: Path) -> None:
+    """Say which files of a user's had to go elsewhere because the run has taken their names."""
+    for name in (folder.mark(place) or {}).get("kept", []):
+        _say(f"kept: {place / name}, which no run had made, is in {place / folder.KEPT}")
 
 
 def _named(facts: dict) -> str:

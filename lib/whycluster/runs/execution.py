@@ -9,6 +9,7 @@ import contextlib
 import errno
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -225,7 +226,7 @@ def _make(job: _Job, visible: dict[str, str], finish: Callable[[Path], object] |
 def _execute(job: _Job, visible: dict[str, str]) -> None:
     """Run the cells, adding the measured time and memory to the facts."""
     kernel = Kernel(_environment(job, visible), job.place.attempt / LOG)
-    watch = Watch(kernel, job.timeout, job.stop, lambda reason: _fail(job, RunError(reason)))
+    watch = Watch(kernel, job.timeout, job.stop, lambda reason: _leave(job, reason))
     began = time.monotonic()
     watch.start()
     try:
@@ -350,6 +351,11 @@ def _fail(job: _Job, error: Exception) -> RunError:
     except OSError as problem:
         return RunError(f"{failure}; and {FAILED} could not be written ({problem.strerror})")
     return failure
+
+
+def _leave(job: _Job, reason: str) -> None:
+    """Leave and say the reason of a run that cannot end by itself."""
+    print(f"error: {_fail(job, RunError(reason))}", file=sys.stderr, flush=True)
 
 
 def _anonymise(partial: Path, known: Mapping[str, str]) -> None:

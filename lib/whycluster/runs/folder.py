@@ -217,9 +217,8 @@ class RunFolder:
 
     def _take_place(self, new: Path) -> None:
         """Exchange a complete folder with the present one, and remove what that held."""
-        lock = new / LOCK
-        with contextlib.suppress(FileNotFoundError, FileExistsError):
-            os.link(self.path / LOCK, lock)  # the very file that this process holds
+        with contextlib.suppress(OSError):  # no lock is held, or the disk knows no hard links
+            os.link(self.path / LOCK, new / LOCK)  # the very file that this process holds
         files.exchange(new, self.path)
         with contextlib.suppress(OSError):  # the run is published; the next one will tidy up
             self._discard(new)
