@@ -245,7 +245,7 @@ class Killed(BaseException):
 
 STEPS = [
     (module, name)
-    for module, names in ((os, ("replace", "rename", "link")), (files, ("exchange", "write_json")))
+    for module, names in ((os, ("replace", "link")), (files, ("exchange", "write_json")))
     for name in names
 ] + [(folder.shutil, "rmtree"), (Path, "unlink")]
 

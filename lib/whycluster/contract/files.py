@@ -93,9 +93,9 @@ def undo_exchange(first: Path, second: Path) -> None:
     """Put back `second` if an exchange with `first` was cut off before it was done."""
     spare = _spare(first)
     if spare.exists() and not second.exists():
-        os.rename(spare, second)
+        os.replace(spare, second)
     elif spare.exists():
-        os.rename(spare, first)
+        os.replace(spare, first)
 
 
 def _exchange_at_once(first: Path, second: Path) -> int:
@@ -110,9 +110,9 @@ def _exchange_at_once(first: Path, second: Path) -> int:
 
 
 def _exchange_in_steps(first: Path, second: Path) -> None:
-    os.rename(second, _spare(first))
-    os.rename(first, second)
-    os.rename(_spare(first), first)
+    os.replace(second, _spare(first))
+    os.replace(first, second)
+    os.replace(_spare(first), first)
 
 
 def _spare(first: Path) -> Path:

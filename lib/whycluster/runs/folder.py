@@ -249,7 +249,7 @@ class RunFolder:
         own = owned(self.path)
         for name in _resumable(self.path):
             if name in own and not (self.attempt / name).exists():
-                shutil.copy2(self.path / name, self.attempt / name)
+                _copy(self.path / name, self.attempt / name)
 
 
 def check_name(run: str) -> None:
@@ -384,7 +384,8 @@ def _resumable(folder: Path) -> list[str]:
 
 def _is_passing(name: str) -> bool:
     """Say whether a file is one that a process was writing, or that only a running run has."""
-    return name in REMAINS or Path(name).name.startswith(files.PROVISIONAL)
+    parts = Path(name).parts
+    return name in REMAINS or any(part.startswith(files.PROVISIONAL) for part in parts)
 
 
 def _clear(folder: Path) -> None:
@@ -429,7 +430,12 @@ def _appear(source: Path, target: Path) -> None:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with files.aside(target) as beside:
+        shutil.copy2(source, beside, follow_symlinks=False)
 
 
 def _bring(source: Path, root: Path, name: str) -> None:
