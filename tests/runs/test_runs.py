@@ -590,6 +590,27 @@ def test_a_signal_while_a_run_is_published_finds_it_whole(project, execute, monk
     assert (folder / "report.ipynb").exists()
 
 
+def test_a_kernel_interrupted_between_two_cells_does_not_hang_its_run(project, execute):
+    later = "kill = lambda: os.kill(os.getpid(), signal.SIGINT)"
+    between = "asyncio.get_event_loop().call_later(0.05, kill)"
+    add(project, "10-a", f"import asyncio, os, signal\n{later}\n{between}", "n", "n", "n", "n")
+    with_sleep = "import time; time.sleep(0.5)"  # the signal reaches an idle or a working kernel
+    add_plain(project, "11-b", f"import asyncio, os, signal\n{later}\n{between}\n{with_sleep}")
+    for name in ("10-a", "11-b"):
+        done = execute(name, "--timeout", "60")
+        assert "timed out" not in done.stderr
+
+
+def test_an_interrupted_kernel_is_known_by_its_log(tmp_path):
+    silent = kernel.Kernel({}, tmp_path / "kernel.log")
+    assert not silent.was_interrupted()
+    (tmp_path / "kernel.log").write_text(
+        "[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel."
+    )
+    assert silent.was_interrupted()
+    silent.close()
+
+
 def test_nothing_partial_stays_behind_a_finished_run(project, execute):
     add_plain(project, "10-a", "1 / 0")
     assert execute("10-a").returncode == 1
@@ -679,7 +700,10 @@ def test_a_run_does_not_hang_when_nobody_notices_that_its_kernel_is_gone(monkeyp
     left, reasons = [], []
     monkeypatch.setattr(kernel.os, "_exit", left.append)
     watch = kernel.Watch(
-        SimpleNamespace(process=gone, exit_reason=lambda: "x"), None, kernel.Stop(), reasons.append
+        SimpleNamespace(process=gone, exit_reason=lambda: "x", was_interrupted=lambda: False),
+        None,
+        kernel.Stop(),
+        reasons.append,
     )
     watch.start()
     wait_for(lambda: left)

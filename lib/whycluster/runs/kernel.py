@@ -30,6 +30,7 @@ NO_MEMORY = (
     "bad_alloc",
     "failed to map segment",
 )
+INTERRUPTED, TAIL = b"KeyboardInterrupt caught in kernel", 4096  # ipykernel's words; bytes
 POLL = 0.25  # seconds between two looks at the kernel's processes
 
 
@@ -97,6 +98,10 @@ class Kernel(AsyncKernelManager):
         if status is not None and status < 0:
             return f"killed by {signal.Signals(-status).name}"
         return f"exit status {status}" if status is not None else "no answer"
+
+    def was_interrupted(self) -> bool:
+        """Say whether a signal came between two cells, when the kernel forgets what it was asked."""
+        return self._log.exists() and INTERRUPTED in self._log.read_bytes()[-TAIL:]
 
     def last_words(self) -> str:
         """Return the last line that the process itself wrote, or that it had no memory left."""
@@ -169,6 +174,8 @@ class Watch(threading.Thread):
             self._look()
             if time.monotonic() > self._deadline:
                 self._ending(f"timed out after {self._timeout:g} s")
+            if self._kernel.was_interrupted():
+                self._ending("the kernel was interrupted from outside")
             if self._ending.reason:
                 self._kill()
             self._check_stuck()
