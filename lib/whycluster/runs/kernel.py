@@ -100,7 +100,7 @@ class Kernel(AsyncKernelManager):
         return f"exit status {status}" if status is not None else "no answer"
 
     def was_interrupted(self) -> bool:
-        """Say whether a signal came between two cells, when the kernel forgets what it was asked."""
+        """Say whether a signal came between two cells; the kernel then forgets what was asked."""
         return self._log.exists() and INTERRUPTED in self._log.read_bytes()[-TAIL:]
 
     def last_words(self) -> str:
