@@ -168,7 +168,7 @@ class RunFolder:
     def _tidy(self) -> None:
         """Take out of the attempt what is not published."""
         _move(self.attempt, self.workshop, walk(self.attempt, CHECKPOINT))
-        _remove(self.attempt, [name for name in walk(self.attempt) if _is_passing(name)])
+        _remove(self.attempt, [LOG, *(name for name in walk(self.attempt) if _is_passing(name))])
 
     def _carry(self, target: Path) -> list[str]:
         """Bring what is a user's along, and list the files whose name the run has taken."""

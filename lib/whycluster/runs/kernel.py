@@ -71,6 +71,7 @@ class Kernel(AsyncKernelManager):
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             **environment,
         }
+        self._is_closing = False
         self.process = None
 
     async def start_kernel(self, **options) -> None:
@@ -82,6 +83,7 @@ class Kernel(AsyncKernelManager):
 
     def close(self) -> None:
         """Ask the kernel to end, and give back its sockets and files."""
+        self._is_closing = True
         with contextlib.suppress(Exception):  # one that is gone cannot be asked
             if self.process is not None and self.process.poll() is None:
                 run_sync(self.shutdown_kernel)()
@@ -101,7 +103,9 @@ class Kernel(AsyncKernelManager):
 
     def was_interrupted(self) -> bool:
         """Say whether a signal came between two cells; the kernel then forgets what was asked."""
-        return self._log.exists() and INTERRUPTED in self._log.read_bytes()[-TAIL:]
+        if self._is_closing or not self._log.exists():  # closing begins with such a signal
+            return False
+        return INTERRUPTED in self._log.read_bytes()[-TAIL:]
 
     def last_words(self) -> str:
         """Return the last line that the process itself wrote, or that it had no memory left."""
