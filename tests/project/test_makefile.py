@@ -41,6 +41,8 @@ def finished(project):
     for run in ("10-a/quick", "11-b/quick", "10-a/big"):
         (project / "outputs" / run).mkdir(parents=True)
         (project / "outputs" / run / "report.ipynb").write_text("{}")
+        made = {"notebook": run.split("/")[0], "run": run.split("/")[1], "files": ["figures/a.png"]}
+        (project / "outputs" / run / "record.json").write_text(json.dumps(made))
     return project
 
 
@@ -113,10 +115,9 @@ def test_a_missing_run_is_made_without_the_others(finished):
 
 def test_launch_goes_before_each_run_and_time_is_limited(project):
     shown = make(project, "--dry-run", "quick", "full", "LAUNCH=srun --gpus=1").stdout
-    assert shown.count(f"srun --gpus=1 {sys.executable} -m whycluster.runs execute") == 3
-    assert len(re.findall(r"--run quick --timeout 900$", shown, re.MULTILINE)) == 2
-    assert len(re.findall(r"big.yaml --timeout 86400$", shown, re.MULTILINE)) == 1
-    assert make(project, "-n", "quick", "TIMEOUT=60").stdout.count("--timeout 60\n") == 2
+    assert shown.count('srun --gpus=1 "$WHYCLUSTER_PYTHON" -m whycluster.runs execute') == 3
+    assert len(re.findall(r'--run quick --timeout "\${TIMEOUT:-900}"$', shown, re.MULTILINE)) == 2
+    assert len(re.findall(r'big.yaml --timeout "\${TIMEOUT:-86400}"$', shown, re.MULTILINE)) == 1
 
 
 def test_a_run_that_was_not_named_or_does_not_exist_is_an_error(project):
@@ -153,9 +154,10 @@ def test_one_failed_run_stops_neither_the_others_nor_the_site(project):
 MOMENTS = (
     "10-a/quick/.lock",
     "10-a/quick/report.partial.ipynb",
-    "10-a/quick/record.partial.json",
+    "10-a/.quick.making/quick/record.partial.json",
+    "10-a/.quick.making/quick/report.ipynb",
     "10-a/quick/report.ipynb",
-    "11-b/quick/record.partial.json",
+    "11-b/.quick.making/quick/record.partial.json",
     "11-b/quick/report.ipynb",
 )
 
@@ -270,17 +272,133 @@ def test_a_new_lock_updates_the_environment_in_place(bare):
     assert (project / ".venv/kept").exists()
 
 
-def test_clean_keeps_what_git_keeps(finished):
-    shutil.copy(REPOSITORY / ".gitignore", finished)
-    subprocess.run(["git", "init", "-q"], cwd=finished, check=True)
-    for name in ("record.json", "figures/a.png", "report.html", "model/weights"):
+def test_clean_keeps_full_scale_reports_and_what_no_run_made(finished):
+    for name in ("figures/a.png", "figures/thesis.png", "report.html"):
         path = finished / "outputs/10-a/big" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("")
     (finished / "outputs/index.html").write_text("")
-    assert make(finished, "clean").returncode == 0
+    done = make(finished, "clean")
+    assert done.returncode == 0, done.stderr
     left = {str(p.relative_to(finished)) for p in finished.glob("outputs/**/*") if p.is_file()}
-    assert left == {"outputs/10-a/big/record.json", "outputs/10-a/big/report.ipynb"}
+    names = ("record.json", "report.ipynb", "figures/thesis.png")
+    assert left == {f"outputs/10-a/big/{name}" for name in names}
+    assert "outputs/10-a/big: 1 files left that no run lists" in done.stdout
+
+
+# What a user writes is text
+
+
+FAKE = """#!/bin/sh
+for word in "$@"; do printf '%s\\n' "$word" >> words; done
+"""
+HOSTILE = (
+    "a'; touch pwn; '",
+    '"; touch pwn; "',
+    "$(shell touch pwn)",
+    "`touch pwn`",
+    "$$(touch pwn)",
+    "${SHELL}",
+    "o'brien.csv",
+    "cost$100.csv",
+    "my table; touch pwn #.csv",
+    "--out",
+    "客户.csv",
+)
+
+
+@pytest.fixture
+def words(project):
+    """Return a function that runs make and lists the words that the interpreter was given."""
+    (project / "fake").write_text(FAKE)
+    (project / "fake").chmod(0o755)
+
+    def call(*arguments, **variables):
+        (project / "words").write_text("")
+        before = set(os.listdir(project))
+        given = [f"{key}={value}" for key, value in variables.items()]
+        for way, extra in ((given, {}), ([], variables)):  # as arguments, and in the environment
+            subprocess.run(
+                ["make", "PYTHON=./fake", *arguments, *way],
+                cwd=project,
+                env=environment(project) | extra,
+                capture_output=True,
+                timeout=60,
+            )
+        assert set(os.listdir(project)) == before
+        return (project / "words").read_text().splitlines()
+
+    return call
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_variable_reaches_its_command_as_the_text_it_is(words, text):
+    asked = words("cluster", DATA=text, K=text, OUT=text, TIMEOUT=text)
+    expected = [
+        *("-m", "whycluster.runs", "cluster"),
+        *(f"--k={text}", f"--out={text}", f"--timeout={text}", "--", text),
+    ]
+    assert asked == expected * 2
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_variable_and_no_file_name_is_run_as_code(project, words, text):
+    for path in (project / f"notebooks/{text}.ipynb", project / f"parameters/10-a/{text}.yaml"):
+        with contextlib.suppress(OSError):
+            shutil.copy(project / "notebooks/10-a.ipynb", path)
+    for target in ("quick", "full", "run", "reproduce"):
+        for run in (text, f"10-a/{text}"):
+            words(target, RUN=run, TIMEOUT=text)
+            assert words("--dry-run", target, RUN=run, TIMEOUT=text, LAUNCH=text) == []
+    words("help", PYTHON=text)
+
+
+def test_a_dry_run_writes_nothing(project):
+    before = sorted(project.rglob("*"))
+    for target in ("reproduce", "paper", "report", "clean", "run", "cluster"):
+        make(project, "--dry-run", target, "RUN=10-a/big", "DATA=x.csv")
+        make(project, "--question", target, "RUN=10-a/big", "DATA=x.csv")
+    assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["my analysis", "a'b", "$(x)", "a;b"])
+def test_a_notebook_whose_name_make_cannot_bear_is_refused_in_one_line(project, name):
+    add(project, name)
+    done = make(project, "PYTHON=true", "-k", "quick")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == (
+        f"notebooks/{name}.ipynb: rename it; use letters, digits, '.', '_' and '-' only"
+    )
+    assert make(project, "PYTHON=true", "full").returncode == 2
+
+
+def test_letters_of_other_scripts_are_no_odd_names(finished):
+    add(finished, "12-客户")
+    assert stale(finished) == [("12-客户", "quick")]
+
+
+# Two at a time
+
+
+def test_two_reproduce_at_once_both_end_well_and_run_everything_once(project):
+    add(project, "12-c", "open('count', 'a').write('x')")
+    started = [
+        subprocess.Popen(
+            ["make", WITH, "reproduce"],
+            cwd=project,
+            env=environment(project),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=200)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert set(reports(project)) == {"10-a", "11-b", "12-c"}
+    assert (project / "count").read_text() == "x"
+    assert "What is here?" in (project / "outputs/index.html").read_text()
+    assert not list(project.glob("outputs/*/.*.making"))
 
 
 @pytest.mark.parametrize(

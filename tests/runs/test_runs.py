@@ -1,6 +1,7 @@
 """Runs: parameters are checked, reports are whole or absent, no kernel outlives its run."""
 
 import base64
+import errno
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from scratch import COMMAND, add, add_plain, environment, notebook, wait_for
 
 from whycluster import runs
 from whycluster.contract import files
-from whycluster.runs import kernel, notebooks, parameters, provenance, record, resources
+from whycluster.runs import execution, kernel, notebooks, parameters, provenance, record, resources
 from whycluster.runs.__main__ import main
 from whycluster.runs.parameters import ParameterError
 
@@ -415,7 +416,7 @@ def _is_ours(process, project):
 
 def test_a_run_that_goes_on_from_earlier_work_says_so(project, execute):
     add(project, "10-a")
-    phase = project / "outputs/10-a/quick/checkpoint/first.safetensors"
+    phase = project / "outputs/10-a/.quick.making/quick/checkpoint/first.safetensors"
     phase.parent.mkdir(parents=True)
     phase.touch()
     assert execute("10-a").returncode == 0
@@ -489,9 +490,6 @@ def test_a_stopped_runner_fails_its_run_and_ends_its_kernel(project, number):
 
 def test_the_kernel_of_a_runner_that_was_killed_ends_by_itself(project, execute):
     runner = _start_endless(project)
-    again = execute("10-a")
-    assert again.returncode == 1
-    assert "another process is executing a run in outputs/10-a/quick" in again.stderr
     runner.kill()
     runner.communicate(timeout=20)
     kernel = int((project / "pids").read_text().split()[1])
@@ -503,22 +501,170 @@ def test_the_kernel_of_a_runner_that_was_killed_ends_by_itself(project, execute)
     assert not (folder / "report.partial.ipynb").exists()
 
 
+def test_an_output_that_is_no_image_and_a_folder_among_the_figures_fail_no_run(project, execute):
+    showing = "from IPython.display import display\n"
+    broken = ["no base64", "aGVsbG8=", "", "iVBORw0KGgo="]
+    showing += "".join(f"display({{'image/png': {data!r}}}, raw=True)\n" for data in broken)
+    path = "run.figures / 'more' / 'a.png'"
+    writing = f"({path}).parent.mkdir()\n({path}).write_text('1')\nprint('\\ud800')"
+    add(project, "10-a", showing, writing)
+    for _ in range(2):
+        done = execute("10-a")
+        assert (done.returncode, done.stderr) == (0, "")
+    folder = project / "outputs/10-a/quick"
+    assert (folder / "figures/more/a.png").read_text() == "1"
+    assert "figures/more/a.png" in read_json(folder / "record.json")["files"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        ("MemoryError", "out of memory (cell 2)"),
+        ("KeyboardInterrupt", "interrupted from outside, or out of memory (cell 2)"),
+    ],
+)
+def test_what_ends_a_cell_without_a_message_is_put_in_words(project, execute, raised, reason):
+    add_plain(project, "10-a", f"raise {raised}")
+    assert execute("10-a").returncode == 1
+    assert failure(project, "10-a") == reason
+
+
+def test_a_full_disk_is_called_by_its_name(project, execute, monkeypatch):
+    add(project, "10-a")
+    write = files.write
+
+    def full(path, content):
+        if path.name == "report.partial.ipynb" and b"start_time" in content:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(files, "write", full)
+    assert execute("10-a").returncode == 1
+    assert failure(project, "10-a").startswith(
+        "no space left on the disk of outputs/10-a/quick: free some, then run again"
+    )
+
+
+def test_a_reason_that_does_not_fit_on_the_disk_is_said_at_least(project, execute, monkeypatch):
+    add_plain(project, "10-a", "1 / 0")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_json", full)
+    done = execute("10-a")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "ZeroDivisionError" in done.stderr
+    assert "failed.json could not be written (No space left on device)" in done.stderr
+
+
+def test_a_kernel_without_a_log_has_no_last_words(tmp_path):
+    silent = kernel.Kernel({}, tmp_path / "kernel.log")
+    assert silent.last_words() == ""
+    (tmp_path / "kernel.log").write_text("MemoryError\nand then:\nEvent loop is closed\n")
+    assert silent.last_words() == "out of memory"
+    silent.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_the_kernel_closes_leaves_its_reason(project, execute, monkeypatch, number):
+    add(project, "10-a")
+    close = kernel.Kernel.close
+    monkeypatch.setattr(
+        kernel.Kernel, "close", lambda self: (os.kill(os.getpid(), number), close(self))
+    )
+    assert execute("10-a").returncode == 1
+    assert failure(project, "10-a") == f"stopped by {number.name} after the last cell"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_run_is_published_finds_it_whole(project, execute, monkeypatch, number):
+    add(project, "10-a")
+    exchange = files.exchange
+    monkeypatch.setattr(
+        files, "exchange", lambda *both: (os.kill(os.getpid(), number), exchange(*both))
+    )
+    assert execute("10-a").returncode == 0
+    folder = project / "outputs/10-a/quick"
+    assert read_json(folder / "record.json")["status"] == "done"
+    assert (folder / "report.ipynb").exists()
+
+
+def test_a_kernel_interrupted_between_two_cells_does_not_hang_its_run(project, execute):
+    later = "kill = lambda: os.kill(os.getpid(), signal.SIGINT)"
+    between = "asyncio.get_event_loop().call_later(0.05, kill)"
+    add(project, "10-a", f"import asyncio, os, signal\n{later}\n{between}", "n", "n", "n", "n")
+    with_sleep = "import time; time.sleep(0.5)"  # the signal reaches an idle or a working kernel
+    add_plain(project, "11-b", f"import asyncio, os, signal\n{later}\n{between}\n{with_sleep}")
+    for name in ("10-a", "11-b"):
+        done = execute(name, "--timeout", "60")
+        assert "timed out" not in done.stderr
+
+
+def test_an_interrupted_kernel_is_known_by_its_log(tmp_path):
+    silent = kernel.Kernel({}, tmp_path / "kernel.log")
+    assert not silent.was_interrupted()
+    (tmp_path / "kernel.log").write_text(
+        "[IPKernelApp] ERROR | KeyboardInterrupt caught in kernel."
+    )
+    assert silent.was_interrupted()
+    silent.close()
+
+
+def test_nothing_partial_stays_behind_a_finished_run(project, execute):
+    add_plain(project, "10-a", "1 / 0")
+    assert execute("10-a").returncode == 1
+    folder = project / "outputs/10-a/quick"
+    (folder / "report.partial.html").write_text("the page of the site")
+    assert (folder / "report.partial.ipynb").exists()
+    add(project, "10-a")
+    assert execute("10-a").returncode == 0
+    left = {path.name for path in folder.rglob("*")}
+    assert left == {".lock", "figures", "record.json", "report.ipynb"}
+    assert [path.name for path in folder.parent.iterdir()] == ["quick"]
+
+
+def test_a_folder_of_temporary_files_too_long_for_sockets_is_one_line(
+    project, execute, monkeypatch, tmp_path
+):
+    add(project, "10-a")
+    monkeypatch.setattr(resources.tempfile, "gettempdir", lambda: "/tmp/" + "x" * 70)
+    done = execute("10-a")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: TMPDIR is too long for the sockets of a kernel")
+    assert not (project / "outputs").exists()
+
+
+@pytest.mark.parametrize("home", [None, "/nowhere/at-all"])
+def test_a_user_without_a_home_is_one_line(project, execute, monkeypatch, home):
+    if home is None:
+        monkeypatch.setattr(resources.os.path, "expanduser", lambda path: path)
+    else:
+        monkeypatch.setenv("HOME", home)
+    add(project, "10-a")
+    done = execute("10-a")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "set HOME to a folder that can be written to" in done.stderr
+
+
+def test_who_reads_only_the_first_lines_is_not_told_of_a_broken_pipe(project):
+    shown = subprocess.Popen(
+        [*COMMAND, "table"],
+        cwd=project,
+        env=environment(project),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    shown.stdout.close()
+    assert shown.stderr.read() == ""
+    assert shown.wait(timeout=60) == 0
+
+
 def test_what_is_edited_during_a_run_is_newer_than_its_report(project, execute):
     path = add(project, "10-a", "from pathlib import Path\nPath('notebooks/10-a.ipynb').touch()")
     assert execute("10-a").returncode == 0
     assert (project / "outputs/10-a/quick/report.ipynb").stat().st_mtime < path.stat().st_mtime
-
-
-def test_figures_of_an_earlier_attempt_do_not_stay_but_a_model_does(project, execute):
-    folder = project / "outputs/10-a/quick"
-    for name in ("figures/old.png", "model/weights", "failed.json"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("old")
-    add(project, "10-a")
-    assert execute("10-a").returncode == 0
-    assert not (folder / "figures/old.png").exists()
-    assert not (folder / "failed.json").exists()
-    assert (folder / "model/weights").exists()
 
 
 def _start_endless(project):
@@ -554,7 +700,10 @@ def test_a_run_does_not_hang_when_nobody_notices_that_its_kernel_is_gone(monkeyp
     left, reasons = [], []
     monkeypatch.setattr(kernel.os, "_exit", left.append)
     watch = kernel.Watch(
-        SimpleNamespace(process=gone, exit_reason=lambda: "x"), None, reasons.append
+        SimpleNamespace(process=gone, exit_reason=lambda: "x", was_interrupted=lambda: False),
+        None,
+        kernel.Stop(),
+        reasons.append,
     )
     watch.start()
     wait_for(lambda: left)
@@ -614,14 +763,131 @@ def test_an_error_of_a_table_is_its_one_line(project, cli):
     add(
         project,
         "00-your-table",
-        "raise ValueError(f'{data}: no such file')",
+        "raise ValueError(f'{data}: has one column')",
         parameters="data = ''  # file\nn_clusters = None  # K",
     )
-    done = cli("cluster", "gone.csv", "--out", "elsewhere")
-    assert (done.returncode, done.stderr) == (1, "error: gone.csv: no such file\n")
+    (project / "thin.csv").write_text("a\n1\n")
+    done = cli("cluster", "thin.csv", "--out", "elsewhere")
+    assert (done.returncode, done.stderr) == (1, "error: thin.csv: has one column\n")
     assert (project / "elsewhere" / "failed.json").exists()
-    wrong = cli("cluster", "gone.csv", "--k", "three")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.csv"], "gone.csv: no such file; check the name and the folder"),
+        (["."], ". is a folder: give the file inside it"),
+        (["empty.csv"], "empty.csv is empty: a table needs column names and rows"),
+        ([""], "which table? make cluster DATA=table.csv"),
+        (["a.csv", "--k", "three"], "'three' is no number of clusters; give 2 or more"),
+        (["a.csv", "--k", "1"], "'1' is no number of clusters; give 2 or more"),
+        (["a.csv", "--timeout", "nan"], "'nan' is no number of seconds"),
+    ],
+)
+def test_a_wrong_table_or_option_is_one_line_before_anything_starts(
+    project, cli, monkeypatch, arguments, message
+):
+    add(project, "00-your-table", parameters="data = ''  # file\nn_clusters = None  # K")
+    (project / "a.csv").write_text("a,b\n1,2\n")
+    (project / "empty.csv").write_text("")
+    monkeypatch.delattr(execution, "Kernel")
+    done = cli("cluster", *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.strip().endswith(message)
+    assert not (project / "outputs").exists()
+
+
+TABLE = {
+    "name": "00-your-table",
+    "parameters": "data = ''  # file\nn_clusters = None  # K\nn = 1  # n\nseeds = [0]  # seeds",
+}
+TELLING = (
+    "if open(data).read() == 'bad': raise ValueError(f'{data} is bad')\nprint(data)",
+    "(run.folder / 'assignments.csv').write_text(open(data).read())",
+)
+
+
+@pytest.fixture
+def tables(project, cli):
+    """Return a function that clusters a table with some content, anywhere below the project."""
+    add(project, TABLE["name"], *TELLING, parameters=TABLE["parameters"])
+
+    def call(path, content, *options):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text(content)
+        done = cli("cluster", path, *options)
+        return done, sorted(p.name for p in (project / "outputs/00-your-table").glob("[!.]*"))
+
+    return call
+
+
+def test_tables_of_one_name_do_not_replace_each_other(project, tables):
+    done, made = tables("north/客户.csv", "north")
+    assert (done.returncode, made) == (0, ["客户"])
+    done, made = tables("south/客户.csv", "south")
+    assert (done.returncode, len(made)) == (0, 2)
+    done, again = tables("north/客户.csv", "north, new")
+    assert again == made
+    assert done.stdout.startswith("replaced: the run of ")
+    assert "on 客户.csv\n" in done.stdout
+    assert made[1].startswith("客户-")
+    folder = project / "outputs/00-your-table"
+    assert [(folder / name / "assignments.csv").read_text() for name in made] == [
+        "north, new",
+        "south",
+    ]
+
+
+def test_after_a_failing_call_no_old_answer_lies_beside_the_reason(project, tables):
+    for options in ((), ("--out", "found")):
+        folder = project / (options[1] if options else "outputs/00-your-table/people")
+        assert tables("people.csv", "good", *options)[0].returncode == 0
+        assert tables("people.csv", "bad", *options)[0].returncode == 1
+        shown = {path.name for path in folder.iterdir()}
+        assert "failed.json" in shown
+        assert not {"report.html", "report.ipynb", "record.json", "assignments.csv"} & shown
+        assert (folder / "previous/assignments.csv").read_text() == "good"
+        assert (folder / "previous/report.html").exists()
+
+
+def test_a_folder_for_the_results_that_holds_a_users_files_is_refused(project, tables, cli):
+    thesis = project / "found/figures/thesis.png"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("mine")
+    done, _ = tables("people.csv", "good", "--out", "found")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "found holds figures/thesis.png, which no run has made" in done.stderr
+    assert [path.name for path in (project / "found").rglob("*")] == ["figures", "thesis.png"]
+    assert tables("people.csv", "good", "--out", "new")[0].returncode == 0
+    thesis.rename(project / "new/figures/thesis.png")
+    assert tables("people.csv", "better", "--out", "new")[0].returncode == 0
+    (project / "new/drivers.png").write_text("mine")
+    add(
+        project,
+        TABLE["name"],
+        *TELLING,
+        "run.folder.joinpath('drivers.png').touch()",
+        parameters=TABLE["parameters"],
+    )
+    done = cli("cluster", "people.csv", "--out", "new")
+    assert "kept: new/drivers.png, which no run had made, is in new/kept\n" in done.stdout
+    assert (project / "new/figures/thesis.png").read_text() == "mine"
+    assert (project / "new/kept/drivers.png").read_text() == "mine"
+    assert (project / "new/assignments.csv").read_text() == "better"
+    assert [path.name for path in project.glob(".*")] == []
+
+
+def test_where_a_table_lies_stands_in_no_file_of_its_run(project, tables):
+    private = project.parent / "o'brien & co" / "secret"
+    for content, status in (("good", 0), ("bad", 1)):
+        assert tables(private / "people.csv", content)[0].returncode == status
+        for path in (project / "outputs").rglob("*.*"):
+            if path.is_file():
+                assert "secret" not in path.read_text(), path
+                assert "brien" not in path.read_text(), path
+    failed = read_json(project / "outputs/00-your-table/people/failed.json")
+    assert failed["parameters"]["data"] == "people.csv"
+    assert "people.csv is bad" in failed["reason"]
 
 
 def test_figures_are_stored_with_few_colours_unless_they_can_be_seen_through():

@@ -23,6 +23,14 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 
 PATIENCE = 60  # seconds for nbclient to notice that the kernel is gone
+NO_MEMORY = (
+    "MemoryError",
+    "allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "failed to map segment",
+)
+INTERRUPTED, TAIL = b"KeyboardInterrupt caught in kernel", 4096  # ipykernel's words; bytes
 POLL = 0.25  # seconds between two looks at the kernel's processes
 
 
@@ -63,6 +71,7 @@ class Kernel(AsyncKernelManager):
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             **environment,
         }
+        self._is_closing = False
         self.process = None
 
     async def start_kernel(self, **options) -> None:
@@ -74,6 +83,7 @@ class Kernel(AsyncKernelManager):
 
     def close(self) -> None:
         """Ask the kernel to end, and give back its sockets and files."""
+        self._is_closing = True
         with contextlib.suppress(Exception):  # one that is gone cannot be asked
             if self.process is not None and self.process.poll() is None:
                 run_sync(self.shutdown_kernel)()
@@ -91,10 +101,35 @@ class Kernel(AsyncKernelManager):
             return f"killed by {signal.Signals(-status).name}"
         return f"exit status {status}" if status is not None else "no answer"
 
+    def was_interrupted(self) -> bool:
+        """Say whether a signal came between two cells; the kernel then forgets what was asked."""
+        if self._is_closing or not self._log.exists():  # closing begins with such a signal
+            return False
+        return INTERRUPTED in self._log.read_bytes()[-TAIL:]
+
     def last_words(self) -> str:
-        """Return the last line that the process itself wrote."""
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
+        """Return the last line that the process itself wrote, or that it had no memory left."""
+        text = self._log.read_text(errors="replace").strip() if self._log.exists() else ""
+        if any(sign in text for sign in NO_MEMORY):
+            return "out of memory"
+        return text.splitlines()[-1].strip() if text else ""
+
+
+class Stop:
+    """The wish that a run ends.
+
+    Attributes
+    ----------
+    reason : str or None
+        The first reason that was given.
+    """
+
+    def __init__(self):
+        self.reason = None
+
+    def __call__(self, reason: str) -> None:
+        """Ask for the end of the run, which then fails for this reason."""
+        self.reason = self.reason or reason
 
 
 class Watch(threading.Thread):
@@ -106,42 +141,46 @@ class Watch(threading.Thread):
         The kernel, started or not.
     timeout : float or None
         Seconds that it may take in all.
+    stop : Stop
+        Says when the kernel is to be ended; told when its time is over.
     on_stuck : callable
         Called with a reason when the kernel is gone and the run has not noticed; the process
         then exits with status 1.
 
     Attributes
     ----------
-    reason : str or None
-        Why the kernel was ended from here.
     peak_memory : int
         Most bytes held at one time by the kernel and its descendants. Pages that they share are
         counted once per process.
     """
 
-    def __init__(self, kernel: Kernel, timeout: float | None, on_stuck: Callable[[str], None]):
+    def __init__(
+        self,
+        kernel: Kernel,
+        timeout: float | None,
+        stop: Stop,
+        on_stuck: Callable[[str], object],
+    ):
         super().__init__(daemon=True)
-        self.reason = None
         self.peak_memory = 0
         self._kernel = kernel
         self._timeout = timeout
+        self._ending = stop
         self._deadline = time.monotonic() + timeout if timeout else float("inf")
         self._on_stuck = on_stuck
         self._seen = set()
         self._gone_since = None
         self._closed = threading.Event()
 
-    def stop(self, reason: str) -> None:
-        """End the kernel within a moment; the run then fails for this reason."""
-        self.reason = self.reason or reason
-
     def run(self) -> None:
         """Look at the processes a few times a second."""
         while not self._closed.wait(POLL):
             self._look()
             if time.monotonic() > self._deadline:
-                self.stop(f"timed out after {self._timeout:g} s")
-            if self.reason:
+                self._ending(f"timed out after {self._timeout:g} s")
+            if self._kernel.was_interrupted():
+                self._ending("the kernel was interrupted from outside")
+            if self._ending.reason:
                 self._kill()
             self._check_stuck()
 
@@ -179,18 +218,21 @@ class Watch(threading.Thread):
             return
         self._gone_since = self._gone_since or time.monotonic()
         if time.monotonic() - self._gone_since > PATIENCE:
-            self._on_stuck(self.reason or f"kernel died ({self._kernel.exit_reason()})")
+            self._on_stuck(self._ending.reason or f"kernel died ({self._kernel.exit_reason()})")
             self._kill()
             os._exit(1)
 
 
-def ends_on_signals(watch: Watch) -> contextlib.AbstractContextManager:
-    """Let SIGINT, SIGTERM and SIGHUP end the kernel, and with it the run, in good order."""
+def ends_on_signals(stop: Stop) -> contextlib.AbstractContextManager:
+    """Let SIGINT, SIGTERM and SIGHUP end the kernel, and with it the run, in good order.
+
+    A run that is being published when they come is finished first.
+    """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     stack = contextlib.ExitStack()
     for number in numbers:
         before = signal.signal(
-            number, lambda got, _: watch.stop(f"stopped by {signal.Signals(got).name}")
+            number, lambda got, _: stop(f"stopped by {signal.Signals(got).name}")
         )
         stack.callback(signal.signal, number, before)
     return stack

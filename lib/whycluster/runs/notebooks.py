@@ -1,6 +1,7 @@
 """Reading notebooks: their cells, their title, their figures."""
 
 import base64
+import contextlib
 import io
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def shrink_figures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
     for data in (output.get("data", {}) for output in outputs):
         if "image/png" in data:
-            data["image/png"] = _with_palette(data["image/png"])
+            with contextlib.suppress(Exception):  # of many kinds; what is no image stays as it is
+                data["image/png"] = _with_palette(data["image/png"])
     return notebook
 
 

@@ -8,6 +8,7 @@ the comment is enough). The cell is Python, so it is parsed as Python here.
 import ast
 import difflib
 import math
+import reprlib
 from pathlib import Path
 
 import yaml
@@ -15,6 +16,8 @@ import yaml
 from whycluster.runs import notebooks
 
 SCALARS = (bool, int, float, str)
+LARGEST = 65_536  # bytes of a parameter file
+DEEPEST = 4  # a mapping, its list, a list in it that is refused by its type, and what is in that
 
 
 class ParameterError(ValueError):
@@ -55,14 +58,15 @@ def read(path: Path) -> dict[str, object]:
     Raises
     ------
     ParameterError
-        If the file is missing, is no YAML, repeats a key, or is not a flat mapping.
+        If the file is missing, too large, no UTF-8, no YAML, repeats a key, refers to another
+        part of itself, or is not a flat mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        content = yaml.load(_text(path), Loader=_StrictLoader)
     except OSError as error:
         raise ParameterError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path}: {' '.join(str(error).split())}") from None
+    except Exception as error:  # of many kinds: YAML's tags and dates fail in their own ways
+        raise ParameterError(f"{path}: {' '.join(str(error).split())[:300]}") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -103,14 +107,36 @@ def merge(notebook: Path, given: dict[str, object], source: str = "given") -> di
     return {name: given.get(name, default) for name, default in defaults.items()}
 
 
+def _text(path: Path) -> str:
+    """Read a parameter file as text."""
+    content = path.read_bytes()
+    if len(content) > LARGEST:
+        raise yaml.YAMLError(f"is larger than {LARGEST} bytes; it should hold a few short lines")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise yaml.YAMLError("is not UTF-8 text; save it as that") from None
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """A safe YAML loader for which a repeated key is an error."""
+    """A safe YAML loader of flat mappings: no repeated key, no reference, no nesting."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"refers to *{self.peek_event().anchor}; write the value out")
+        self.depth = getattr(self, "depth", 0) + 1
+        if self.depth > DEEPEST:
+            raise yaml.YAMLError("is nested; it must be 'name: value' lines with short lists")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        repeated = next((key for n, key in enumerate(keys) if key in keys[:n]), None)
-        if repeated is not None:
-            raise yaml.YAMLError(f"{repeated!r} is given twice")
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.YAMLError(f"{key.value!r} is given twice")
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -123,7 +149,7 @@ def _assignments(source: str, notebook: Path) -> dict[str, object]:
             values[name] = ast.literal_eval(value)
     except SyntaxError as error:
         raise ParameterError(f"{notebook}: parameters cell: {error.msg}") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError, MemoryError):
         line = source.splitlines()[statement.lineno - 1].strip()
         raise ParameterError(
             f"{notebook}: parameters cell: '{line}' is not an assignment of a literal"
@@ -170,7 +196,8 @@ def _mistyped(name: str, value: object, default: object) -> str:
     wanted = f"{type(default).__name__}, as in {default!r}"
     if default is None:
         wanted = "a finite scalar"
-    message = f"parameter {name!r} is {value!r} ({type(value).__name__}), but must be {wanted}"
+    shown = reprlib.repr(value)
+    message = f"parameter {name!r} is {shown} ({type(value).__name__}), but must be {wanted}"
     is_number = isinstance(value, str) and isinstance(default, float) and _is_float(value)
     return message + (f"; in YAML write {float(value)!r}" if is_number else "")
 

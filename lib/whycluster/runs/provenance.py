@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
+from papermill.translators import PythonTranslator
 
 import whycluster
 
@@ -24,6 +26,7 @@ PACKAGES = (
     "captum",
     "papermill",
 )
+INJECTED = "injected-parameters"  # tag that papermill gives the cell of given parameters
 SOURCES = ("lib", "notebooks", "parameters")
 
 
@@ -45,6 +48,13 @@ def commit() -> dict[str, object]:
     return {"commit": head or None, "dirty": bool(changes) if head else None}
 
 
+def last_change(notebook: Path) -> float:
+    """Return when a notebook or the library was last changed, in seconds."""
+    library = Path(whycluster.__file__).parent
+    sources = (path for path in library.rglob("*") if "__pycache__" not in path.parts)
+    return max(path.stat().st_mtime for path in (notebook, *sources) if path.is_file())
+
+
 def _git(*arguments: str) -> str:
     """Run git here; an empty string where that fails."""
     try:
@@ -56,39 +66,59 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def anonymise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Take this machine's paths out of the outputs and the metadata of an executed notebook."""
+def anonymise(
+    notebook: nbformat.NotebookNode, known: Mapping[str, str] | None = None
+) -> nbformat.NotebookNode:
+    """Take this machine's paths out of an executed notebook.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Changed in place: its outputs, its metadata and the cell of given parameters.
+    known : mapping of str to str or None
+        Further paths to hide, with what stands for each, such as a user's table.
+    """
     notebook.metadata["kernelspec"] = {
         "display_name": "Python 3 (ipykernel)",
         "language": "python",
         "name": "python3",
     }
-    papermill = notebook.metadata.get("papermill", {})
+    executed = notebook.metadata.get("papermill", {})
     for key in ("environment_variables", "input_path", "output_path"):
-        papermill.pop(key, None)
+        executed.pop(key, None)
+    if "parameters" in executed:
+        executed["parameters"] = nbformat.from_dict(shorten(executed["parameters"], known))
     for cell in notebook.cells:
+        if INJECTED in cell.metadata.get("tags", []) and "parameters" in executed:
+            cell.source = PythonTranslator.codify(executed["parameters"])
         if "outputs" in cell:
-            cell.outputs = [nbformat.from_dict(shorten(output)) for output in cell.outputs]
+            cell.outputs = [nbformat.from_dict(shorten(output, known)) for output in cell.outputs]
     return notebook
 
 
-def shorten(value):
+def shorten(value, known: Mapping[str, str] | None = None):
     """Shorten local paths in every string of a JSON value; images stay untouched."""
+    prefixes = [*sorted((known or {}).items(), key=lambda pair: -len(pair[0])), *_prefixes()]
+    return _shorten(value, prefixes)
+
+
+def _shorten(value, prefixes: list[tuple[str, str]]):
     if isinstance(value, dict):
         return {
-            key: item if key.startswith("image/p") or key.startswith("image/j") else shorten(item)
+            key: item if str(key).startswith(("image/p", "image/j")) else _shorten(item, prefixes)
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [shorten(item) for item in value]
-    return _shorten_text(value) if isinstance(value, str) else value
+        return [_shorten(item, prefixes) for item in value]
+    return _shorten_text(value, prefixes) if isinstance(value, str) else value
 
 
-def _shorten_text(text: str) -> str:
+def _shorten_text(text: str, prefixes: list[tuple[str, str]]) -> str:
     """Make paths relative to the repository, the data folder, the environment or the home."""
     text = re.sub(r"(?:/[\w.-]+)+/ipykernel_\d+/\d+\.py", "cell", text)
-    for prefix, short in _prefixes():
-        text = re.sub(re.escape(prefix) + r"(?=/|\b)/?", short, text)
+    for prefix, short in prefixes:
+        end = r"(?=/|\b)/?" if short.endswith("/") or not short else r"(?![\w-])"
+        text = re.sub(re.escape(prefix) + end, lambda _, short=short: short, text)
     return text
 
 
@@ -97,7 +127,7 @@ def _prefixes() -> list[tuple[str, str]]:
     known = {
         sys.base_prefix: ".../",
         tempfile.gettempdir(): "tmp/",
-        str(Path.home()): "~/",
+        os.path.expanduser("~"): "~/",
         sys.prefix: ".../",
         os.environ.get("WHYCLUSTER_DATA", "").rstrip("/"): "$WHYCLUSTER_DATA/",
         os.environ.get("WHYCLUSTER_OUTPUTS", "").rstrip("/"): "outputs/",

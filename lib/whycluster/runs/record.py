@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from whycluster.contract import files
 FOLDER_VARIABLE = "WHYCLUSTER_RUN_FOLDER"
 NOTEBOOK_VARIABLE = "WHYCLUSTER_NOTEBOOK"
 OUTPUTS_VARIABLE = "WHYCLUSTER_OUTPUTS"
-PARTIAL = "record.partial.json"
+RECORD, PARTIAL = "record.json", "record.partial.json"
 
 REQUIRED = ("table", "dataset", "method", "metric", "values")
 OPTIONAL = {"unit": "", "published": None, "published_sd": None, "note": ""}
@@ -78,7 +79,7 @@ def prepare(folder: Path) -> Path:
     """
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        files.write(folder / "figures" / ".keep", b"")
+        tempfile.TemporaryFile(dir=folder / "figures").close()
     except OSError as error:
         raise RecordError(
             f"cannot write to {folder}: {error.strerror}; "
@@ -104,7 +105,8 @@ class Run:
         self.notebook = notebook
         self.folder = folder
         self.figures = folder / "figures"
-        self._path = folder / ("record.json" if is_interactive else PARTIAL)
+        self._is_interactive = is_interactive
+        self._saved = set()
 
     def __repr__(self) -> str:
         return f"Run({self.folder.as_posix()!r})"
@@ -129,6 +131,7 @@ class Run:
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=150, bbox_inches="tight", facecolor="white")
         files.write(self.figures / f"{name}.png", image.getvalue())
+        self._saved.add(f"figures/{name}.png")
 
     def record(self, results: list[dict], seeds: list[int], **extra) -> None:
         """Write the record of this run.
@@ -158,7 +161,10 @@ class Run:
             "results": [_row(row, n, len(seeds)) for n, row in enumerate(results, start=1)],
             "extra": plain(extra, "extra"),
         }
-        files.write_json(self._path, check(content))
+        check(content)
+        if self._is_interactive:  # no runner lists the files
+            content["files"] = sorted({RECORD, *self._saved})
+        files.write_json(self.folder / (RECORD if self._is_interactive else PARTIAL), content)
 
 
 def check(content: dict) -> dict:

@@ -21,6 +21,34 @@ THREAD_VARIABLES = (
 )
 
 
+LONGEST_SOCKET = 107  # bytes of the path of a socket on Linux; macOS allows 103
+SOCKET = "/whycluster-12345678/kernel.json-ipc-99999"  # below the folder of temporary files
+
+
+class ResourceError(ValueError):
+    """Something that a run needs of the machine and cannot have; the message is one line."""
+
+
+def check() -> None:
+    """Make sure that a kernel can be started here.
+
+    Raises
+    ------
+    ResourceError
+        If there is no home folder, or no usable folder of temporary files.
+    """
+    if not os.path.isdir(os.path.expanduser("~")):
+        raise ResourceError("there is no home folder: set HOME to a folder that can be written to")
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:
+        raise ResourceError("no folder of temporary files can be written to: set TMPDIR") from None
+    if len(os.fsencode(folder + SOCKET)) > LONGEST_SOCKET:
+        raise ResourceError(
+            f"TMPDIR is too long for the sockets of a kernel ({folder}): set TMPDIR=/tmp"
+        )
+
+
 def threads() -> int:
     """Return the number of threads of this run: the cores, divided by the runs at a time.
 
