@@ -24,7 +24,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # Loaded on first use: `python -m whycluster.datasets` and the runner need no torch.
 _PUBLIC = {
