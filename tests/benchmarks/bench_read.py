@@ -16,7 +16,7 @@ N_ROWS, N_COLUMNS = 200_000, 20
 WAYS = {
     "pandas.read_csv, numbers": "pd.read_csv(path)",
     "pandas.read_csv, text": "pd.read_csv(path, dtype=str, keep_default_na=False)",
-    "read, text": "read(path, as_text=True)",
+    "read, text": "read(path)",
     "read, numbers": "read(path)",
 }
 CODE = """

@@ -83,7 +83,7 @@ def files(draw, has_names=True):
 def read_bytes(folder, written):
     path = folder / "table.csv"
     path.write_bytes(written.content)
-    return read(path, as_text=True, **written.settings)
+    return read(path, **written.settings)
 
 
 def assert_cells(table, rows):
@@ -162,4 +162,4 @@ def test_what_we_write_comes_back_and_holds_no_formula(tmp_path_factory, values)
     for cell in raw:
         assert cell[0] not in "=@\t\r\n＝"
         assert cell[0] not in "+-" or cell[1:].strip("1.,") == ""
-    assert read(path, as_text=True)["key"].tolist() == values
+    assert read(path)["key"].tolist() == values

@@ -17,7 +17,7 @@ from whycluster.contract.wording import short
 from whycluster.table import footer, output, workbook
 from whycluster.table.decoding import find_encoding, open_text
 from whycluster.table.dialect import SEPARATORS, find_dialect, ragged, whole_records
-from whycluster.table.forms import PLAIN_NUMBER, TableError
+from whycluster.table.forms import TableError
 from whycluster.table.layout import lay_out, name_columns
 
 _HEAD = 400  # lines, or rows of a sheet, that the layout is decided from
@@ -38,8 +38,6 @@ def read(
     header: str = "auto",
     encoding: str | None = None,
     sheet: str | None = None,
-    missing: tuple[str, ...] = ("?",),
-    as_text: bool = False,
 ) -> pd.DataFrame:
     r"""Read a table from a text file, a workbook or a Parquet file.
 
@@ -56,18 +54,15 @@ def read(
         Of a text file, if what is found is wrong.
     sheet : str, optional
         Of a workbook, if not the first that holds anything.
-    missing : tuple of str
-        What else means "no value", besides an empty field and pandas' own list (`NA`, `null`, ...).
-    as_text : bool, default=False
-        Leave every cell of a text file or workbook as it is written; only an empty one is missing.
-        Otherwise `numbers_where_plain` follows.
 
     Returns
     -------
     DataFrame of shape (n_rows, n_columns)
-        Both at least 2. `attrs["reading"]` says how it was read: file, format, encoding and how
-        sure it is, separator, header ("line 3", or "made"), rows, columns, and what else there was:
-        row names, units, lines above and below the table, and notes, sentences for the report.
+        Both at least 2. Cells of text files and workbooks are text as it is written, which
+        `TableEncoder` reads; only empty ones are missing. `attrs["reading"]` says how it was read:
+        file, format, encoding and how sure it is, separator, header ("line 3", or "made"), rows,
+        columns, and what else there was: row names, units, lines above and below the table, and
+        notes, sentences for the report.
 
     Raises
     ------
@@ -81,9 +76,9 @@ def read(
     >>> path = Path(tempfile.mkdtemp()) / "wines.csv"
     >>> _ = path.write_text("colour;alcohol\nred;13,5\nwhite;12,1\n")
     >>> read(path)
-      colour  alcohol
-    0    red     13.5
-    1  white     12.1
+      colour alcohol
+    0    red    13,5
+    1  white    12,1
     >>> read(path).attrs["reading"]["separator"]
     'semicolon'
     """
@@ -95,9 +90,6 @@ def read(
     if not path.exists():
         raise TableError(f"{path}: no such file; check the name and the folder")
     table, reading = _read(path, header, encoding, sheet)
-    if not as_text and reading["format"] != "Parquet":
-        decimal = "." if reading.get("separator") == "comma" else _decimal_sign(table)
-        table = numbers_where_plain(table, missing, decimal)
     table = check_table(table, f"{path.name}: ")
     rows, columns = table.shape
     table.attrs["reading"] = {"file": path.name, "rows": rows, "columns": columns, **reading}
@@ -254,44 +246,6 @@ def _with_index(table):
     levels.columns = [unnamed.get(i, name) for i, name in enumerate(table.index.names)]
     told = f"columns made of the index: {short(', '.join(map(str, levels.columns)), 100)}"
     return pd.concat([levels, table.reset_index(drop=True)], axis=1), [told]
-
-
-# --- numbers ---------------------------------------------------------------------------------
-
-
-def _decimal_sign(table):
-    commas = any(values.str.fullmatch(_DECIMAL_COMMA).any() for _, values in table.items())
-    points = any(values.str.fullmatch(_DECIMAL_POINT).any() for _, values in table.items())
-    return "," if commas and not points else "."
-
-
-def numbers_where_plain(
-    table: pd.DataFrame, missing: tuple[str, ...] = (), decimal: str = "."
-) -> pd.DataFrame:
-    """Return a table of text with numbers in the columns that hold nothing else.
-
-    Parameters
-    ----------
-    table : DataFrame of shape (n_rows, n_columns), of text
-    missing : tuple of str
-        What else means "no value", besides pandas' own list; such cells become missing.
-    decimal : {".", ","}
-        The decimal sign.
-
-    Examples
-    --------
-    >>> numbers_where_plain(pd.DataFrame({"a": ["1", "NA"], "b": ["1", "x"]})).dtypes.tolist()
-    [dtype('float64'), <StringDtype(na_value=nan)>]
-    """
-    words = {*_MISSING_WORDS.split(), *missing}
-    return table.apply(lambda values: _numbers_if_plain(values.mask(values.isin(words)), decimal))
-
-
-def _numbers_if_plain(values, decimal):
-    texts = values.dropna().str.strip().str.replace(decimal, ".", regex=False)
-    if not all(map(PLAIN_NUMBER.fullmatch, texts)):
-        return values
-    return pd.to_numeric(texts).reindex(values.index)
 
 
 def check_table(table, where=""):
