@@ -1,6 +1,5 @@
 """A user's own table, from a file to a DataFrame, or one line that says why not."""
 
-import re
 from collections import Counter
 from itertools import chain, islice
 from pathlib import Path
@@ -24,12 +23,6 @@ _HEAD = 400  # lines, or rows of a sheet, that the layout is decided from
 _CELLS = 10_000  # cells that are held as Python objects at a time
 _EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 # What pandas takes for "no value"; it publishes no list.
-_MISSING_WORDS = (
-    "#N/A #N/A N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan"
-    " null"
-)
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
-_DECIMAL_POINT = re.compile(r"\s*[-+]?\d*\.\d+\s*")
 
 
 def read(
