@@ -22,7 +22,6 @@ from whycluster.table.layout import lay_out, name_columns
 _HEAD = 400  # lines, or rows of a sheet, that the layout is decided from
 _CELLS = 10_000  # cells that are held as Python objects at a time
 _EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
-# What pandas takes for "no value"; it publishes no list.
 
 
 def read(
