@@ -10,7 +10,7 @@ import pytest
 import scratch
 
 from whycluster.contract import files
-from whycluster.runs import folder, record
+from whycluster.runs import exchange, folder, record
 from whycluster.runs.__main__ import main
 from whycluster.runs.folder import RunFolder, plain
 from whycluster.runs.record import RecordError
@@ -64,10 +64,10 @@ def tree(root):
 
 
 @pytest.fixture(params=["at once", "in steps"])
-def exchange(request, monkeypatch):
+def ways(request, monkeypatch):
     """Exchange folders in both ways: with the system's own call, and without."""
     if request.param == "in steps":
-        monkeypatch.setattr(files, "_exchange_at_once", lambda *_: errno.ENOSYS)
+        monkeypatch.setattr(exchange, "_at_once", lambda *_: errno.ENOSYS)
 
 
 # Whose folder it is
@@ -120,7 +120,7 @@ def test_a_link_to_a_folder_is_followed(tmp_path):
 # What is replaced
 
 
-def test_only_what_the_last_record_lists_is_removed(place, exchange):
+def test_only_what_the_last_record_lists_is_removed(place, ways):
     make(place, 1, old_csv="1", figures__old_png="1")
     write(place.path / "figures/thesis.png", "mine")
     write(place.path / "checkpoint/mine", "mine")
@@ -183,7 +183,7 @@ def test_a_record_without_a_list_claims_report_and_record_only(place, listed):
 # After a failure
 
 
-def test_no_old_report_lies_beside_a_reason(place, exchange):
+def test_no_old_report_lies_beside_a_reason(place, ways):
     make(place, 1, a_csv="1")
     write(place.path / "thesis.pdf", "mine")
     fail(place, 2)
@@ -245,7 +245,11 @@ class Killed(BaseException):
 
 STEPS = [
     (module, name)
-    for module, names in ((os, ("replace", "link")), (files, ("exchange", "write_json")))
+    for module, names in (
+        (os, ("replace", "link")),
+        (files, ("write_json",)),
+        (exchange, ("exchange",)),
+    )
     for name in names
 ] + [(folder.shutil, "rmtree"), (Path, "unlink")]
 
@@ -273,9 +277,7 @@ def _is_killed(step, call):
 
 
 @pytest.mark.parametrize("outcome", [make, fail])
-def test_a_kill_leaves_the_old_run_or_the_new_one_and_every_file_of_a_user(
-    tmp_path, exchange, outcome
-):
+def test_a_kill_leaves_the_old_run_or_the_new_one_and_every_file_of_a_user(tmp_path, ways, outcome):
     contents = {"number_csv": "2", "figures__b_png": "2"} if outcome is make else {}
     for step in itertools.count():
         place = RunFolder(tmp_path / f"{step}/quick", NOTEBOOK)

@@ -21,7 +21,16 @@ from scratch import COMMAND, add, add_plain, environment, notebook, wait_for
 
 from whycluster import runs
 from whycluster.contract import files
-from whycluster.runs import execution, kernel, notebooks, parameters, provenance, record, resources
+from whycluster.runs import (
+    exchange,
+    execution,
+    kernel,
+    notebooks,
+    parameters,
+    provenance,
+    record,
+    resources,
+)
 from whycluster.runs.__main__ import main
 from whycluster.runs.parameters import ParameterError
 
@@ -580,9 +589,9 @@ def test_a_signal_while_the_kernel_closes_leaves_its_reason(project, execute, mo
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_a_run_is_published_finds_it_whole(project, execute, monkeypatch, number):
     add(project, "10-a")
-    exchange = files.exchange
+    swap = exchange.exchange
     monkeypatch.setattr(
-        files, "exchange", lambda *both: (os.kill(os.getpid(), number), exchange(*both))
+        exchange, "exchange", lambda *both: (os.kill(os.getpid(), number), swap(*both))
     )
     assert execute("10-a").returncode == 0
     folder = project / "outputs/10-a/quick"

@@ -19,6 +19,7 @@ from pathlib import Path
 import filelock
 
 from whycluster.contract import files
+from whycluster.runs import exchange
 from whycluster.runs.record import OUTPUTS_VARIABLE, RECORD, RecordError
 from whycluster.runs.record import PARTIAL as PARTIAL_RECORD
 
@@ -98,7 +99,7 @@ class RunFolder:
         try:
             for new in (self.attempt, self.workshop / "failed"):
                 if not self.path.exists():
-                    files.undo_exchange(new, self.path)
+                    exchange.undo(new, self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
         except OSError as error:
@@ -219,7 +220,7 @@ class RunFolder:
         """Exchange a complete folder with the present one, and remove what that held."""
         with contextlib.suppress(OSError):  # no lock is held, or the disk knows no hard links
             os.link(self.path / LOCK, new / LOCK)  # the very file that this process holds
-        files.exchange(new, self.path)
+        exchange.exchange(new, self.path)
         with contextlib.suppress(OSError):  # the run is published; the next one will tidy up
             self._discard(new)
 
@@ -232,7 +233,7 @@ class RunFolder:
     def recover(self) -> None:
         """Finish or undo what a killed process was doing when it put a folder in its place."""
         for leftover in (self.attempt, self.workshop / "failed"):
-            files.undo_exchange(leftover, self.path)
+            exchange.undo(leftover, self.path)
             self._rescue(leftover)
         shutil.rmtree(self.workshop / "failed", ignore_errors=True)
         _clear(self.attempt)
