@@ -515,7 +515,7 @@ def test_an_output_that_is_no_image_and_a_folder_among_the_figures_fail_no_run(p
     broken = ["no base64", "aGVsbG8=", "", "iVBORw0KGgo="]
     showing += "".join(f"display({{'image/png': {data!r}}}, raw=True)\n" for data in broken)
     path = "run.figures / 'more' / 'a.png'"
-    writing = f"({path}).parent.mkdir()\n({path}).write_text('1')\nprint('\\ud800')"
+    writing = f"({path}).parent.mkdir()\n({path}).write_text('1')"
     add(project, "10-a", showing, writing)
     for _ in range(2):
         done = execute("10-a")
@@ -523,6 +523,11 @@ def test_an_output_that_is_no_image_and_a_folder_among_the_figures_fail_no_run(p
     folder = project / "outputs/10-a/quick"
     assert (folder / "figures/more/a.png").read_text() == "1"
     assert "figures/more/a.png" in read_json(folder / "record.json")["files"]
+
+
+def test_half_a_character_does_not_stop_the_writing_of_a_report(tmp_path):
+    execution._WholeFiles().write("a\ud800b", str(tmp_path / "report.ipynb"))
+    assert (tmp_path / "report.ipynb").read_text() == "a?b"
 
 
 @pytest.mark.parametrize(
