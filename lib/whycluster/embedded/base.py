@@ -151,7 +151,7 @@ class Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimato
         X : array-like or DataFrame of shape (n_samples, n_features)
             The training rows.
         brb : BRB or None
-            None: the default settings.
+            None: the default settings, with the clustering that the first clusters came from.
         random_state : int or RandomState
             Of the fresh weights and of the reclustering.
 
@@ -166,7 +166,7 @@ class Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimato
         rows = torch.from_numpy(data)
         run = self._run_of(changed, changed.network_, rows, Streams([seed]))
         run.labels = torch.from_numpy(self.predict(X))[None]
-        run.intervene(brb or BRB(), optimizer=None)
+        run.intervene(brb or BRB(recluster=self._first_clusters), optimizer=None)
         set_statistics(changed.network_.encoder, run.passes())
         changed._describe((data, None))
         return changed

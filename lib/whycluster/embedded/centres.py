@@ -62,6 +62,11 @@ class GaussianCentres(StudentCentres):
     @torch.no_grad()
     def place(self, found: Clusters) -> None:
         """Keep means, covariances and weights of a mixture."""
+        if found.covariances is None or found.weights is None:
+            raise ValueError(
+                "assignment='gaussian' needs covariances, which this clustering does not give; "
+                "use BRB(recluster='em')"
+            )
         super().place(found)
         lower = torch.linalg.cholesky(found.covariances.double())
         inverse = torch.linalg.inv(lower).mT  # whitening @ whitening.mT is the precision
