@@ -25,6 +25,7 @@ import xlrd
 from PIL import Image, ImageOps
 from sklearn.utils import check_random_state
 
+from whycluster.datasets.files import opened_member
 from whycluster.datasets.synthetic import make_idc_synthetic
 from whycluster.datasets.topics import make_topic_texts
 from whycluster.datasets.unix_compress import decompress
@@ -207,7 +208,7 @@ def read_folders(paths: Sequence[Path], *, folders: Sequence[str], encoding: str
         for member in archive:
             parts = member.name.split("/")
             if member.isfile() and parts[0] in folders:
-                text = archive.extractfile(member).read().decode(encoding)
+                text = opened_member(archive, member).read().decode(encoding)
                 found.append((folders.index(parts[0]), *parts[1:], text))
     found.sort(key=lambda entry: entry[:3])
     texts = pd.Series([text for *_, text in found], dtype=str)
@@ -295,13 +296,13 @@ def _documents(texts: pd.Series) -> pd.DataFrame:
 def _member(path: Path, name: str) -> io.BytesIO:
     """Content of a file in a tar archive."""
     with tarfile.open(path) as archive:
-        return io.BytesIO(archive.extractfile(name).read())
+        return io.BytesIO(opened_member(archive, name).read())
 
 
 def _tar_members(path: Path, names: Sequence[str]) -> list[bytes]:
     """Contents of files in a tar archive, which is read once."""
     with tarfile.open(path) as archive:
-        found = {m.name: archive.extractfile(m).read() for m in archive if m.name in names}
+        found = {m.name: opened_member(archive, m).read() for m in archive if m.name in names}
     return [found[name] for name in names]
 
 
