@@ -96,14 +96,14 @@ def _fetch_cached(file: File) -> Path:
 
 def _downloader(file: File) -> Callable | None:
     """Download of one member of an archive; None, pooch's own choice, for a plain file."""
-    if file.member is None:
+    if (member := file.member) is None:
         return None
 
     def download_member(url: str, output_file: str, store: pooch.Pooch) -> None:
         with tempfile.TemporaryDirectory() as folder:
             archive = os.path.join(folder, "archive")
             pooch.HTTPDownloader()(url, archive, store)
-            _extract(archive, file.member, output_file)
+            _extract(archive, member, output_file)
 
     return download_member
 

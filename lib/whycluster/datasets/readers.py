@@ -12,7 +12,7 @@ import io
 import lzma
 import tarfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -271,7 +271,7 @@ def read_cifar(
 _COLOURS = ("red", "green", "blue")
 _CIFAR_SIDE = 32  # pixels
 
-READERS = {
+READERS: dict[str, Callable[..., Table]] = {
     "text": read_text,
     "xls": read_xls,
     "mat": read_mat,
@@ -359,7 +359,9 @@ def _colour_names(side: int) -> list[str]:
     return [f"{colour}_{pixel}" for colour in _COLOURS for pixel in _pixel_names((side, side))]
 
 
-def _target(labels: np.ndarray, name: str, classes: dict | None = None) -> pd.Series:
+def _target(
+    labels: Sequence[int] | np.ndarray, name: str, classes: dict | None = None
+) -> pd.Series:
     """Integer labels as a Series; as categories in the order of `classes`, if those have names."""
     codes = pd.Series(np.asarray(labels).astype(int), name=name)
     if classes is None:
@@ -370,9 +372,9 @@ def _target(labels: np.ndarray, name: str, classes: dict | None = None) -> pd.Se
 
 def _distinct(names: Sequence[str]) -> list[str]:
     """Names with (2), (3), ... added to those that occurred before."""
-    names = pd.Series(names, dtype=object)
-    occurrence = names.groupby(names).cumcount() + 1
-    return list(names.where(occurrence == 1, names + " (" + occurrence.astype(str) + ")"))
+    given = pd.Series(names, dtype=object)
+    occurrence = given.groupby(given).cumcount() + 1
+    return list(given.where(occurrence == 1, given + " (" + occurrence.astype(str) + ")"))
 
 
 def _idx(path: Path) -> np.ndarray:

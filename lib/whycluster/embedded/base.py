@@ -207,8 +207,8 @@ class Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimato
         to_own = self.embedding_ - self.cluster_centers_[self.labels_]
         self.inertia_ = float(np.square(to_own).sum(axis=1).mean())
         brb = as_brb(self.brb)
-        epochs = range(self.max_epochs) if brb else ()
-        self.interventions_ = np.array([e for e in epochs if brb.is_due(e)], dtype=int)
+        due = [epoch for epoch in range(self.max_epochs) if brb and brb.is_due(epoch)]
+        self.interventions_ = np.array(due, dtype=int)
         self.background_ = X[np.random.default_rng(0).permutation(len(X))[:BACKGROUND]]
 
     @property

@@ -41,7 +41,7 @@ class StackedAdam(torch.optim.Adam):
         for parameter in self.stacked:
             parameter.grad = None
 
-    def step(self, closure=None) -> None:
+    def step(self, closure=None) -> None:  # type: ignore[override]  # loops take no loss from it
         """Take a step with the first `n_active` models."""
         for parameter, parts in zip(self.stacked, self.parts, strict=True):
             whole = parameter.grad
