@@ -36,8 +36,8 @@ test: $(READY) ## run the tests and verify the check cells of the notebooks
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(WITH) pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env tests lib notebooks
 bench: $(READY) ## measure speed
 	@for bench in tests/benchmarks/bench_*.py; do "$$WHYCLUSTER_PYTHON" $$bench || exit; done
-lint: $(READY) ## check style and format
-	@$(WITH) ruff check . && $(WITH) ruff format --check .
+lint: $(READY) ## check style, format and types
+	@$(WITH) ruff check . && $(WITH) ruff format --check . && $(WITH) mypy
 lab: $(READY) ## open JupyterLab
 	@$(WITH) jupyterlab notebooks
 clean: $(READY) ## remove what runs made; reports and records of full-scale runs stay

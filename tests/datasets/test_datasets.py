@@ -539,6 +539,17 @@ def test_archive_without_the_member_is_damaged(upstream, archive):
         datasets.load("haberman")
 
 
+def test_folder_by_the_name_of_the_member_is_no_member(upstream):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        folder = tarfile.TarInfo("inside")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+    upstream(RIGHT, buffer.getvalue(), member="inside")
+    with pytest.raises(ValueError, match=r"get member inside of .* by hand"):
+        datasets.load("haberman")
+
+
 # ------------------------------------------------------------------------------------ the registry
 
 

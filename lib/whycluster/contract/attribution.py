@@ -12,6 +12,7 @@ largest attribution as selected (`metrics.select_top`).
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -149,7 +150,7 @@ def _background(background, table, rng) -> np.ndarray:
 
 def _exact(estimator, table, labels) -> tuple[np.ndarray, int]:
     """Contributions of each feature to the k-means margin of each row."""
-    centers = getattr(estimator, "cluster_centers_", None)
+    centers: Any = getattr(estimator, "cluster_centers_", None)
     if np.shape(centers)[1:] != table.shape[1:]:
         raise TypeError(
             f"{type(estimator).__name__} has no cluster_centers_ in the space of X; "

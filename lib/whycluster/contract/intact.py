@@ -105,8 +105,9 @@ def _read_array(content: bytes) -> np.ndarray:
     shape, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
     if dtype.hasobject:
         raise ValueError("it holds objects, which could run code")
-    n_bytes = math.prod(shape) * dtype.itemsize
-    if n_bytes != len(content) - stream.tell() or (math.prod(shape) and not dtype.itemsize):
+    size: int = math.prod(shape)
+    n_bytes = size * dtype.itemsize
+    if n_bytes != len(content) - stream.tell() or (size and not dtype.itemsize):
         raise ValueError(f"an entry is not of the shape {shape} in its header")
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)

@@ -1,5 +1,7 @@
 """What some estimators are besides: transformers to float32, and answers with a gradient."""
 
+from typing import Any
+
 from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -20,6 +22,7 @@ class Float32Transformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 class Differentiable:
     """An estimator whose answer has a gradient in the row, for attribution after the fact."""
 
+    network_: Any
     _decided_by = "logits"  # of what its network answers
 
     def decision_module(self) -> nn.Module:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ def _publish(staged: Path, folder: Path, replaced: set[str]) -> None:
                 path.parent.rmdir()
 
 
-def load(cls, path) -> tuple[object, dict[str, Tensor]]:
+def load(cls, path) -> tuple[Any, dict[str, Tensor]]:
     """Read what `save` wrote: an estimator of class `cls` and its weights.
 
     Raises

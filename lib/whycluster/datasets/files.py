@@ -96,14 +96,14 @@ def _fetch_cached(file: File) -> Path:
 
 def _downloader(file: File) -> Callable | None:
     """Download of one member of an archive; None, pooch's own choice, for a plain file."""
-    if file.member is None:
+    if (member := file.member) is None:
         return None
 
     def download_member(url: str, output_file: str, store: pooch.Pooch) -> None:
         with tempfile.TemporaryDirectory() as folder:
             archive = os.path.join(folder, "archive")
             pooch.HTTPDownloader()(url, archive, store)
-            _extract(archive, file.member, output_file)
+            _extract(archive, member, output_file)
 
     return download_member
 
@@ -119,7 +119,15 @@ def _extract(archive: str, member: str, output_file: str) -> None:
 def _opened(archive: str, member: str) -> IO[bytes]:
     if zipfile.is_zipfile(archive):
         return zipfile.ZipFile(archive).open(member)
-    return tarfile.open(archive).extractfile(member)
+    return opened_member(tarfile.open(archive), member)
+
+
+def opened_member(archive: tarfile.TarFile, member: str | tarfile.TarInfo) -> IO[bytes]:
+    """Open a file of a tar archive; a KeyError if what has the name is a folder or a link."""
+    found = archive.extractfile(member)
+    if found is None:
+        raise KeyError(f"{member} is no file")
+    return found
 
 
 def _by_hand(file: File) -> str:

@@ -12,7 +12,7 @@ import io
 import lzma
 import tarfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -25,6 +25,7 @@ import xlrd
 from PIL import Image, ImageOps
 from sklearn.utils import check_random_state
 
+from whycluster.datasets.files import opened_member
 from whycluster.datasets.synthetic import make_idc_synthetic
 from whycluster.datasets.topics import make_topic_texts
 from whycluster.datasets.unix_compress import decompress
@@ -207,7 +208,7 @@ def read_folders(paths: Sequence[Path], *, folders: Sequence[str], encoding: str
         for member in archive:
             parts = member.name.split("/")
             if member.isfile() and parts[0] in folders:
-                text = archive.extractfile(member).read().decode(encoding)
+                text = opened_member(archive, member).read().decode(encoding)
                 found.append((folders.index(parts[0]), *parts[1:], text))
     found.sort(key=lambda entry: entry[:3])
     texts = pd.Series([text for *_, text in found], dtype=str)
@@ -270,7 +271,7 @@ def read_cifar(
 _COLOURS = ("red", "green", "blue")
 _CIFAR_SIDE = 32  # pixels
 
-READERS = {
+READERS: dict[str, Callable[..., Table]] = {
     "text": read_text,
     "xls": read_xls,
     "mat": read_mat,
@@ -295,13 +296,13 @@ def _documents(texts: pd.Series) -> pd.DataFrame:
 def _member(path: Path, name: str) -> io.BytesIO:
     """Content of a file in a tar archive."""
     with tarfile.open(path) as archive:
-        return io.BytesIO(archive.extractfile(name).read())
+        return io.BytesIO(opened_member(archive, name).read())
 
 
 def _tar_members(path: Path, names: Sequence[str]) -> list[bytes]:
     """Contents of files in a tar archive, which is read once."""
     with tarfile.open(path) as archive:
-        found = {m.name: archive.extractfile(m).read() for m in archive if m.name in names}
+        found = {m.name: opened_member(archive, m).read() for m in archive if m.name in names}
     return [found[name] for name in names]
 
 
@@ -358,7 +359,9 @@ def _colour_names(side: int) -> list[str]:
     return [f"{colour}_{pixel}" for colour in _COLOURS for pixel in _pixel_names((side, side))]
 
 
-def _target(labels: np.ndarray, name: str, classes: dict | None = None) -> pd.Series:
+def _target(
+    labels: Sequence[int] | np.ndarray, name: str, classes: dict | None = None
+) -> pd.Series:
     """Integer labels as a Series; as categories in the order of `classes`, if those have names."""
     codes = pd.Series(np.asarray(labels).astype(int), name=name)
     if classes is None:
@@ -369,9 +372,9 @@ def _target(labels: np.ndarray, name: str, classes: dict | None = None) -> pd.Se
 
 def _distinct(names: Sequence[str]) -> list[str]:
     """Names with (2), (3), ... added to those that occurred before."""
-    names = pd.Series(names, dtype=object)
-    occurrence = names.groupby(names).cumcount() + 1
-    return list(names.where(occurrence == 1, names + " (" + occurrence.astype(str) + ")"))
+    given = pd.Series(names, dtype=object)
+    occurrence = given.groupby(given).cumcount() + 1
+    return list(given.where(occurrence == 1, given + " (" + occurrence.astype(str) + ")"))
 
 
 def _idx(path: Path) -> np.ndarray:

@@ -99,7 +99,9 @@ def _read() -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for name, table in tomllib.loads(text).items():
         known = {key: table.pop(key) for key in ("description", "source", "licence", "format")}
-        files = [_file(source=known["source"], **file) for file in table.pop("files", [])]
+        files: Sequence[File] = [
+            _file(source=known["source"], **file) for file in table.pop("files", [])
+        ]
         if shared := table.pop("files_of", None):
             files = entries[shared["name"]].files_of(shared["part"])
         entries[name] = Entry(

@@ -17,7 +17,8 @@ def decompress(data: bytes) -> bytes:
     """
     widest, block_mode = _header(data)
     dictionary = _single_bytes(block_mode)
-    output, previous, width = [], b"", NARROWEST
+    output: list[bytes] = []
+    previous, width = b"", NARROWEST
     start = position = 24  # bits; codes of one width are padded to groups of eight from start on
     while True:
         if width < widest and len(dictionary) >= 1 << width:

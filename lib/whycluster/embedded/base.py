@@ -151,7 +151,7 @@ class Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimato
         X : array-like or DataFrame of shape (n_samples, n_features)
             The training rows.
         brb : BRB or None
-            None: the default settings.
+            None: the default settings, with the clustering that the first clusters came from.
         random_state : int or RandomState
             Of the fresh weights and of the reclustering.
 
@@ -166,7 +166,7 @@ class Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimato
         rows = torch.from_numpy(data)
         run = self._run_of(changed, changed.network_, rows, Streams([seed]))
         run.labels = torch.from_numpy(self.predict(X))[None]
-        run.intervene(brb or BRB(), optimizer=None)
+        run.intervene(brb or BRB(recluster=self._first_clusters), optimizer=None)
         set_statistics(changed.network_.encoder, run.passes())
         changed._describe((data, None))
         return changed
@@ -207,8 +207,8 @@ class Embedded(Float32Transformer, ClusterMixin, Differentiable, StackedEstimato
         to_own = self.embedding_ - self.cluster_centers_[self.labels_]
         self.inertia_ = float(np.square(to_own).sum(axis=1).mean())
         brb = as_brb(self.brb)
-        epochs = range(self.max_epochs) if brb else ()
-        self.interventions_ = np.array([e for e in epochs if brb.is_due(e)], dtype=int)
+        due = [epoch for epoch in range(self.max_epochs) if brb and brb.is_due(epoch)]
+        self.interventions_ = np.array(due, dtype=int)
         self.background_ = X[np.random.default_rng(0).permutation(len(X))[:BACKGROUND]]
 
     @property

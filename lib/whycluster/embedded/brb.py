@@ -33,6 +33,7 @@ Deviations from the paper
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import nn
@@ -132,7 +133,7 @@ class BRB:
 
 
 @torch.no_grad()
-def soft_reset(encoder: nn.Module, fresh: nn.Module, brb: BRB) -> None:
+def soft_reset(encoder: Any, fresh: Any, brb: BRB) -> None:
     """Move an encoder towards a fresh one in place: θ ← αθ + (1 - α)φ.
 
     Running statistics of batch normalisation are not touched.

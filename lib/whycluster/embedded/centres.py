@@ -45,6 +45,9 @@ class StudentCentres(nn.Module):
 class GaussianCentres(StudentCentres):
     """Responsibilities of a mixture of Gaussians with trained means."""
 
+    whitening: Tensor
+    offset: Tensor
+
     def __init__(self, n_models: int, n_clusters: int, n_latent: int):
         super().__init__(n_models, n_clusters, n_latent)
         eye = torch.eye(n_latent).expand(n_models, n_clusters, -1, -1).clone()
@@ -62,6 +65,11 @@ class GaussianCentres(StudentCentres):
     @torch.no_grad()
     def place(self, found: Clusters) -> None:
         """Keep means, covariances and weights of a mixture."""
+        if found.covariances is None or found.weights is None:
+            raise ValueError(
+                "assignment='gaussian' needs covariances, which this clustering does not give; "
+                "use BRB(recluster='em')"
+            )
         super().place(found)
         lower = torch.linalg.cholesky(found.covariances.double())
         inverse = torch.linalg.inv(lower).mT  # whitening @ whitening.mT is the precision
@@ -79,6 +87,9 @@ class GaussianCentres(StudentCentres):
 
 class RunningMeans(nn.Module):
     """Centres of DCN: the mean of all rows that ever went to them."""
+
+    centres: Tensor
+    counts: Tensor
 
     def __init__(self, n_models, n_clusters, n_latent, first_count: int, max_count: float):
         super().__init__()
@@ -109,6 +120,9 @@ class RunningMeans(nn.Module):
     def forget(self, optimizer: torch.optim.Optimizer) -> None:
         """Count from the start again."""
         self.counts = torch.full_like(self.counts, float(self.first_count))
+
+
+Centres = StudentCentres | RunningMeans
 
 
 def _student(z: Tensor, centres: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class DEC(Autoencoded):
         return Divergence(gaussian=self.assignment == "gaussian")
 
     @property
-    def _first_clusters(self) -> str:
+    def _first_clusters(self) -> str:  # type: ignore[override]
         return "em" if self.assignment == "gaussian" else "k-means"
 
     def _check_settings(self) -> None:
@@ -164,7 +164,7 @@ class IDEC(DEC):
     _reconstructs = True
 
     @property
-    def _weight(self) -> float:
+    def _weight(self) -> float:  # type: ignore[override]
         return self.cluster_weight
 
 

@@ -2,13 +2,14 @@
 
 from torch import Tensor, nn
 
+from whycluster.embedded.centres import Centres
 from whycluster.training.layers import StackedAutoencoder
 
 
 class Network(nn.Module):
     """An autoencoder and the clusters in its embedding."""
 
-    def __init__(self, autoencoder: StackedAutoencoder, clusters: nn.Module):
+    def __init__(self, autoencoder: StackedAutoencoder, clusters: Centres):
         super().__init__()
         self.autoencoder = autoencoder
         self.clusters = clusters

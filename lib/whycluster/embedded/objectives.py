@@ -26,7 +26,7 @@ class Divergence:
     gaussian: bool = False
     name = "divergence"
 
-    def centres(self, n_models: int, n_clusters: int, n_latent: int) -> nn.Module:
+    def centres(self, n_models: int, n_clusters: int, n_latent: int) -> StudentCentres:
         """Return the module from embeddings to logits."""
         kind = GaussianCentres if self.gaussian else StudentCentres
         return kind(n_models, n_clusters, n_latent)
@@ -36,7 +36,7 @@ class Divergence:
         log_q = logits.log_softmax(dim=2)
         p = losses.dec_target(log_q.exp())
         views = [log_q, *(clusters(z).log_softmax(dim=2) for z in others)]
-        return sum(losses.assignment_divergence(p, view) for view in views) / len(views)
+        return sum(losses.assignment_divergence(p, view) for view in views) / len(views)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Distance:
     max_count: float
     name = "distance"
 
-    def centres(self, n_models: int, n_clusters: int, n_latent: int) -> nn.Module:
+    def centres(self, n_models: int, n_clusters: int, n_latent: int) -> RunningMeans:
         """Return the module from embeddings to logits."""
         return RunningMeans(n_models, n_clusters, n_latent, self.first_count, self.max_count)
 
-    def __call__(self, clusters: nn.Module, logits: Tensor, *views: Tensor) -> Tensor:
+    def __call__(self, clusters: RunningMeans, logits: Tensor, *views: Tensor) -> Tensor:
         """Return one loss per model, (n_models,)."""
         labels = logits.argmax(dim=2)
         apart = [losses.centre_distance(z, clusters.centres, labels) for z in views]
-        return 0.5 * sum(apart) / len(views)
+        return 0.5 * sum(apart) / len(views)  # type: ignore[return-value]

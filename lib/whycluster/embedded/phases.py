@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from whycluster.embedded.brb import BRB, as_brb, soft_reset
+from whycluster.embedded.centres import Centres
 from whycluster.embedded.reclustering import draw_rows, recluster
 from whycluster.metrics import match_clusters
 from whycluster.training import losses
@@ -24,12 +25,12 @@ class EmbeddedPhases(Phases):
     """The phases of training on one data set; each returns its history."""
 
     rows_at_once = ROWS_AT_ONCE  # when all are embedded
-    schedule = None  # of the learning rate while clustering
+    schedule: Callable[[float], float] | None = None  # of the learning rate while clustering
 
     def __init__(self, settings, network, data: Tensor, streams: Streams, on_epoch=None):
         super().__init__(settings, network, data, streams)
         self.on_epoch = on_epoch
-        self.labels: Tensor | None = None  # present clusters (n_models, n_samples)
+        self.labels: Tensor  # present clusters (n_models, n_samples), once there are any
 
     def pretrain(self, n_epochs: int, tick) -> History:
         """Reconstruct all rows."""
@@ -145,7 +146,7 @@ class EmbeddedPhases(Phases):
 class Watch:
     """What each epoch of clustering looked like to its own steps: costs no pass over the rows."""
 
-    def __init__(self, labels: Tensor, clusters: nn.Module, on_epoch):
+    def __init__(self, labels: Tensor, clusters: Centres, on_epoch):
         self.labels = labels  # (n_models, n_samples)
         self.before = labels.clone()
         self.clusters = clusters

@@ -80,7 +80,7 @@ class _Representation(Float32Transformer, StackedEstimator):
         """Return the representation of rows, float32 of shape (n_samples, n_components)."""
         return self._evaluate(X)["embedding"]
 
-    def _validate(self, X) -> np.ndarray:
+    def _validate(self, X) -> np.ndarray:  # type: ignore[override]
         validation.check_hidden_layers(self.hidden_layers)
         return validation.check_rows(self, X)
 
@@ -172,7 +172,7 @@ class SpectralNet(_Representation):
         spectral = Phase("spectral", self.max_epochs, run.map)
         return [near, spectral] if self.siamese_epochs else [spectral]
 
-    def _validate(self, X) -> np.ndarray:
+    def _validate(self, X) -> np.ndarray:  # type: ignore[override]
         X_ = super()._validate(X)
         n_needed = max(self.n_components, self.n_neighbors, self.siamese_neighbors) + 1
         n_least = len(X_) // -(-len(X_) // self.batch_size)  # rows of the smallest batch
@@ -266,6 +266,8 @@ class _SpectralMap(nn.Module):
 
     Without batch normalisation: affinities and outputs belong to single rows.
     """
+
+    whitening: Tensor
 
     def __init__(self, n_features, hidden, n_components, streams: Streams):
         super().__init__()

@@ -24,6 +24,7 @@ Deviations from the study
    which becomes a cluster of its own. Hand over such columns alone to repeat it.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -273,7 +274,8 @@ class GowerClustering(
 
     def _partition(self, distances, random) -> np.ndarray:
         """Return the clusters of the rows learned from, numbered as they come."""
-        self.linkage_, self.splits_ = None, []
+        self.linkage_: np.ndarray | None = None
+        self.splits_: list[dict] = []
         if self.n_clusters == 1:
             return np.zeros(len(distances), dtype=int)
         is_auto = self.n_clusters == "auto"
@@ -290,7 +292,7 @@ class GowerClustering(
 
     def _split(self, distances, members, random) -> partition.Split | None:
         """Return the best split of some rows, None where they are all equal."""
-        candidates = [self.n_clusters]
+        candidates: Sequence[int] = [self.n_clusters]
         if self.n_clusters == "auto":
             n_distinct = len(np.unique(row_keys(self.rows_[members])))
             candidates = range(2, min(self.k_max, n_distinct) + 1)

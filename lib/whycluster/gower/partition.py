@@ -101,7 +101,7 @@ def cut_medoids(
 def best_split(distances: np.ndarray, cuts: dict[int, np.ndarray]) -> Split:
     """Return the cut of the highest mean silhouette, of equal ones that with the fewest parts."""
     scores = {k: silhouette_of_distances(distances, labels) for k, labels in cuts.items()}
-    return Split(scores, cuts[max(scores, key=scores.get)])
+    return Split(scores, cuts[max(scores, key=scores.__getitem__)])
 
 
 def split_recursively(

@@ -11,6 +11,8 @@ from whycluster.training.streams import Streams
 class Network(nn.Module):
     """Gating network, autoencoder, clustering head, auxiliary classifier and global gates."""
 
+    radius: Tensor
+
     def __init__(
         self,
         n_features,

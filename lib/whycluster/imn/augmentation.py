@@ -140,10 +140,16 @@ def fgsm(x: Tensor, target: Tensor, draws: Draws, loss: Loss) -> tuple[Tensor, T
         # Not autograd.grad, which torch's counter of operations does not allow.
         torch.autograd.backward(loss(probe, target).sum(), inputs=[probe])
     is_moved = draws.uniform[..., :1] < 0.5
-    return x + EPSILON * probe.grad.sign() * is_moved, target
+    return x + EPSILON * probe.grad.sign() * is_moved, target  # type: ignore[union-attr]
 
 
-_CHANGES = {"mixup": mixup, "cutmix": cutmix, "cutout": cutout, "noise": noise, "fgsm": fgsm}
+_CHANGES: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "mixup": mixup,
+    "cutmix": cutmix,
+    "cutout": cutout,
+    "noise": noise,
+    "fgsm": fgsm,
+}
 
 
 def _others(values: Tensor, draws: Draws) -> Tensor:

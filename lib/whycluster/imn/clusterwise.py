@@ -304,9 +304,9 @@ class ClusterwiseIMN(Declared, MetaEstimatorMixin, BaseEstimator):
         """
         encoded, clusters, y = self._encode(X), self.predict_cluster(X), np.asarray(y)
         score = get_scorer(scoring or ("roc_auc" if is_classifier(self) else "r2"))
-        models = {WHOLE: self._rated(-1)}
+        models: dict[str | int, Any] = {WHOLE: self._rated(-1)}
         models |= {k: self._rated(k) for k, m in enumerate(self.models_) if m is not self.whole_}
-        places = {WHOLE: np.full(len(y), True)}
+        places: dict[str | int, np.ndarray] = {WHOLE: np.full(len(y), True)}
         places |= {k: clusters == k for k in range(len(self.models_))}
         found = {
             name: {
@@ -414,9 +414,9 @@ class ClusterwiseIMN(Declared, MetaEstimatorMixin, BaseEstimator):
     def _why_not_classes(self, y, classes) -> str:
         """Return which class is too rare among `y`, "" if none is."""
         counts = {c: int((y == c).sum()) for c in classes}
-        rarest = min(counts, key=counts.get)
+        rarest = min(counts, key=counts.__getitem__)
         if max(counts.values()) == len(y):
-            return f"all rows are of class {max(counts, key=counts.get)}"
+            return f"all rows are of class {max(counts, key=counts.__getitem__)}"
         if counts[rarest] < self.min_class_rows:
             return f"{counts[rarest]} rows of {rarest}, below min_class_rows={self.min_class_rows}"
         return ""

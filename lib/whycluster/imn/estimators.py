@@ -173,7 +173,7 @@ class ResidualNet(Differentiable, StackedEstimator):
         run = IMNPhases(self, network, data, streams)
         return [Phase("training", self.max_epochs, run.learn)]
 
-    def _fit_stack(self, X, models, y=None, rows=None) -> None:
+    def _fit_stack(self, X, models, y=None, rows=None) -> None:  # type: ignore[override]
         """Train `models` on their own `rows`: index arrays, one for each; None: all rows."""
         n_samples = _num_samples(X)
         rows = [np.arange(n_samples)] * len(models) if rows is None else list(rows)
@@ -191,7 +191,7 @@ class ResidualNet(Differentiable, StackedEstimator):
                 f"for {self.n_cycles} cycles; lower warmup_epochs or n_cycles, or train longer"
             )
 
-    def _validate(self, X, y, rows) -> Task:
+    def _validate(self, X, y, rows) -> Task:  # type: ignore[override]
         if y is None:
             name = type(self).__name__
             raise ValueError(f"{name} requires y to be passed, but the target y is None")
@@ -236,7 +236,7 @@ class Explained(ResidualNet):
     _network = Mesomorphic
 
     @property
-    def _centers(self) -> bool:
+    def _centers(self) -> bool:  # type: ignore[override]
         return self.center
 
     def contributions(self, X) -> Contributions:
@@ -394,8 +394,8 @@ class IMNRegressor(_Regressing, Explained):
     def _build(self, streams: Streams) -> Ensemble:
         ensemble = super()._build(streams)
         for network in ensemble.members:  # deviation 9
-            nn.init.zeros_(network.exit.weight)
-            nn.init.zeros_(network.exit.bias)
+            for parameter in network.get_submodule("exit").parameters():
+                nn.init.zeros_(parameter)
         return ensemble
 
 

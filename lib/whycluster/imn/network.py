@@ -17,8 +17,9 @@ class Block(nn.Module):
     def __init__(self, n_hidden: int, streams: Streams):
         super().__init__()
         self.linears = nn.ModuleList(StackedLinear(n_hidden, n_hidden, streams) for _ in range(2))
-        self.norms = nn.ModuleList(StackedBatchNorm(len(streams), n_hidden) for _ in range(2))
-        nn.init.zeros_(self.norms[1].weight)  # the skip alone, at first
+        norms = [StackedBatchNorm(len(streams), n_hidden) for _ in range(2)]
+        nn.init.zeros_(norms[1].weight)  # the skip alone, at first
+        self.norms = nn.ModuleList(norms)
 
     def forward(self, h: Tensor, drop_inner: Tensor | float, drop_skip: Tensor | float) -> Tensor:
         """Map (n_models, batch, n_hidden) to the same shape; factors of dropout multiply."""
@@ -55,7 +56,7 @@ class Direct(nn.Module):
         n = 1 + 2 * len(self.blocks)
         if not self.training or self.kept == 1:
             return [1.0] * n
-        return streams.masks(self.kept, n, *h.shape[1:]).to(h.dtype).div_(self.kept).unbind(1)
+        return streams.masks(self.kept, n, *h.shape[1:]).to(h.dtype).div_(self.kept).unbind(1)  # type: ignore[union-attr]
 
 
 class Mesomorphic(Direct):
@@ -73,6 +74,10 @@ class Mesomorphic(Direct):
 
 class Ensemble(nn.Module):
     """The snapshots of a network, one per cycle; the last is the one that is trained."""
+
+    center: Tensor
+    offset: Tensor
+    scale: Tensor
 
     def __init__(self, network: Direct, n_cycles: int):
         super().__init__()

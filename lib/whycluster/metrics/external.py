@@ -89,7 +89,7 @@ def match_clusters(reference, labels, n_clusters: int) -> np.ndarray:
         Unequal lengths or labels outside the range.
     """
     pair = [_codes(reference, "reference", n_clusters), _codes(labels, "labels", n_clusters)]
-    check_same_length(*pair, "reference", "labels")
+    check_same_length(pair[0], pair[1], "reference", "labels")
     table = np.zeros((n_clusters, n_clusters), dtype=int)
     np.add.at(table, (pair[1], pair[0]), 1)
     return linear_sum_assignment(table, maximize=True)[1]

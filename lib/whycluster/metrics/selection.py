@@ -11,7 +11,7 @@ from whycluster.metrics.checks import as_sets, as_table
 class SelectedCounts(NamedTuple):
     """Number of selected features, counted three ways (see `n_selected`)."""
 
-    count: float
+    count: float  # type: ignore[assignment]  # the number that it names, not the method
     total: float
     published: float
 

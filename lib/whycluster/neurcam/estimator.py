@@ -251,7 +251,7 @@ class NeurCAM(ShapeReading, Float32Transformer, ClusterMixin, StackedEstimator):
 
     # Training, for a stack of models
 
-    def _validate(self, X, representation=None) -> Represented:
+    def _validate(self, X, representation=None) -> Represented:  # type: ignore[override]
         data = Represented(*check_represented(self, X, representation))
         self.n_dimensions_ = data.representation.shape[1]
         self._check_counts()

@@ -25,6 +25,8 @@ FREE: Weights = (1.0, 0.0)  # Eq. (15)
 class Followed(nn.Module):
     """A network and the memberships w* that it follows: what a phase starts from."""
 
+    target: Tensor
+
     def __init__(self, network: Network, n_rows: int):
         super().__init__()
         self.network = network

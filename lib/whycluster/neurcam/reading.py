@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,12 @@ _PAIR_POINTS = 33  # evenly spaced points along each side of an exported pair, b
 
 class ShapeReading:
     """The answers of an estimator with `network_`: terms, shape graphs, importances."""
+
+    network_: Any
+    labels_: np.ndarray
+    n_clusters: int
+    n_features_in_: int
+    hidden_units: int
 
     def contributions(self, X) -> np.ndarray:
         """Return every term of every row: with `intercept_` they add up to the logits.
@@ -193,9 +200,9 @@ class ShapeReading:
             return self._frame(features, kept)
         grids = []
         for i in features:
-            values = [self._values_[_key((i, 2))], self._knots_[str(i)]]
-            fine = np.linspace(values[0][0], values[0][-1], _PAIR_POINTS, dtype=np.float32)
-            grids.append(np.unique(np.concatenate([fine, *values])))
+            known = [self._values_[_key((i, 2))], self._knots_[str(i)]]
+            fine = np.linspace(known[0][0], known[0][-1], _PAIR_POINTS, dtype=np.float32)
+            grids.append(np.unique(np.concatenate([fine, *known])))
         return self._frame(features, *_mesh(grids))
 
     def _frame(self, features: tuple[int, ...], *values: np.ndarray) -> pd.DataFrame:

@@ -52,7 +52,7 @@ class Terms:
         shape = (len(self.terms), len(merge))
         self.merge = sparse.csr_array((np.ones(len(merge)), (merge, range(len(merge)))), shape)
         self.knots: dict[int, np.ndarray] = {}
-        self.moved: dict[tuple[int, int, int], np.ndarray] = {}
+        self.moved: dict[tuple[int, ...], np.ndarray] = {}
         self.offset = np.zeros((len(self.terms), n_clusters))
 
     def fit(self, contributions: np.ndarray, X: np.ndarray) -> "Terms":

@@ -1,6 +1,7 @@
 """What changes along an axis: training curves, scores over sizes, numbers and removals."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ def history(history, *, log: bool = False, ax: Axes | None = None) -> Axes:
     ax = style.new_axes(ax, 5.8, 3.6)
     for name, curve, colour in coloured(curves):
         many = curve.shape[1] > 1
-        look = {"linewidth": 0.9 if many else 1.6, "alpha": 0.6 if many else 1}
+        look: dict[str, Any] = {"linewidth": 0.9 if many else 1.6, "alpha": 0.6 if many else 1}
         lines = ax.plot(_epochs(curve), curve, color=colour, **look)
         lines[0].set_label(name)
     if log:
@@ -65,12 +66,12 @@ def over_epochs(
     ValueError
         Nothing to draw.
     """
-    curves = _curves(curves)
+    by_name = _curves(curves)
     ax = style.new_axes(ax, 5.8, 3.6)
     for i, epoch in enumerate(interventions):
         label = "intervention" if i == 0 else None
         ax.axvline(epoch + 0.5, color=style.NEUTRAL, linewidth=0.8, linestyle=":", label=label)
-    for name, curve, colour in coloured(curves):
+    for name, curve, colour in coloured(by_name):
         epochs = _epochs(curve)
         ax.plot(epochs, curve.mean(axis=1), color=colour, linewidth=1.4, label=name)
         ax.fill_between(epochs, curve.min(axis=1), curve.max(axis=1), color=colour, alpha=0.18)
@@ -211,20 +212,29 @@ def silhouette_over_k(
     ValueError
         Unequal lengths, or a choice that was not tried.
     """
-    tried, scores = list(n_clusters), np.asarray(scores, dtype=float)
-    if len(tried) != len(scores) or not tried:
+    tried, found = list(n_clusters), np.asarray(scores, dtype=float)
+    if len(tried) != len(found) or not tried:
         raise ValueError(
-            f"{len(tried)} numbers of clusters and {len(scores)} scores; give one for each"
+            f"{len(tried)} numbers of clusters and {len(found)} scores; give one for each"
         )
-    chosen = tried[int(scores.argmax())] if chosen is None else chosen
+    chosen = tried[int(found.argmax())] if chosen is None else chosen
     if chosen not in tried:
         raise ValueError(f"{chosen} clusters were not tried; tried {tried}")
-    best = scores[tried.index(chosen)]
+    best = found[tried.index(chosen)]
     ax = style.new_axes(ax, 4.8, 3.0)
-    ax.plot(tried, scores, color=style.PALETTE[0], linewidth=1.4, marker="o", markersize=4.5)
-    ring = {"s": 110, "facecolor": "none", "edgecolor": style.PALETTE[3], "linewidths": 1.8}
+    ax.plot(tried, found, color=style.PALETTE[0], linewidth=1.4, marker="o", markersize=4.5)
+    ring: dict[str, Any] = {
+        "s": 110,
+        "facecolor": "none",
+        "edgecolor": style.PALETTE[3],
+        "linewidths": 1.8,
+    }
     ax.scatter(chosen, best, zorder=3, **ring)
-    above = {"xytext": (9, 7), "textcoords": "offset points", "color": style.PALETTE[3]}
+    above: dict[str, Any] = {
+        "xytext": (9, 7),
+        "textcoords": "offset points",
+        "color": style.PALETTE[3],
+    }
     ax.annotate(f"{chosen} clusters: {best:.2f}", (chosen, best), **above, **style.HEADING)
     if minimum is not None:
         style.reference_line(ax, minimum, "least accepted")
@@ -267,7 +277,7 @@ def faithfulness_curve(
         raise ValueError(f"importance has shape {importance.shape} and score {score.shape}")
     ax = style.new_axes(ax, 5.2, 3.6)
     ax.plot(importance, score, color=style.PALETTE[0], linewidth=0.9, alpha=0.45)
-    dots = {"s": 18, "color": style.PALETTE[0], "linewidths": 0, "zorder": 3}
+    dots: dict[str, Any] = {"s": 18, "color": style.PALETTE[0], "linewidths": 0, "zorder": 3}
     ax.scatter(importance, score, label="one feature removed", **dots)
     if baseline is not None:
         style.reference_line(ax, baseline, "all features present")

@@ -1,6 +1,7 @@
 """Why rows are in their clusters: explanations as heat maps, bars, dots and images."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from whycluster.plots import style
 from whycluster.plots.style import as_label, cluster_colours, coloured, drawing
 
-CELLS = {"edgecolors": "white", "linewidth": 1.2}  # of a heat map
+CELLS: dict[str, Any] = {"edgecolors": "white", "linewidth": 1.2}  # of a heat map
 
 
 @drawing
@@ -196,7 +197,7 @@ def top_features(
     colours = [style.NEUTRAL] if is_overall else cluster_colours(len(matrix))
     ax = style.new_axes(ax, 5.4, 0.8 + 0.21 * height * len(blocks))
     places = [block * height + np.arange(height - 1) for block in range(len(blocks))]
-    beside = {"transform": ax.get_yaxis_transform(), "va": "center"}
+    beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     for block, (place, shown) in enumerate(zip(places, blocks, strict=True)):
         ax.barh(place, matrix[block, shown], height=0.72, color=colours[block])
         if not is_overall:
@@ -285,7 +286,7 @@ def _image(ax, image, left: float, top: float, scale: dict):
     """One image with a frame, its upper left corner at (left, top)."""
     height, width = image.shape
     extent = (left, left + width, top + height, top)
-    frame = {"fill": False, "edgecolor": style.GRID, "linewidth": 0.8}
+    frame: dict[str, Any] = {"fill": False, "edgecolor": style.GRID, "linewidth": 0.8}
     ax.add_patch(plt.Rectangle((left, top), width, height, **frame))
     return ax.imshow(image, extent=extent, interpolation="nearest", **scale)
 

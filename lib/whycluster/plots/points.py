@@ -1,6 +1,7 @@
 """Rows as points, in the plane or in space."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,7 +79,8 @@ def embedding_3d(
     _scatter_clusters(ax, points, labels)
     for axis, name in zip("xyz", axis_names, strict=True):
         getattr(ax, f"set_{axis}label")(name, fontsize=style.FONT, color=style.INK)
-        ax.tick_params(axis=axis, labelsize=style.FONT - 2, labelcolor=style.INK)
+        look: dict[str, Any] = {"axis": axis, "labelsize": style.FONT - 2}
+        ax.tick_params(**look, labelcolor=style.INK)
     return ax
 
 
@@ -112,9 +114,11 @@ def voronoi(points, centres, labels, *, ax: Axes | None = None) -> Axes:
     grid = np.stack(np.meshgrid(x, y), axis=-1)
     nearest = ((grid[:, :, None] - centres) ** 2).sum(axis=3).argmin(axis=2)
     colours = ListedColormap(cluster_colours(len(centres)))
-    limits = {"vmin": -0.5, "vmax": len(centres) - 0.5}
+    limits: dict[str, Any] = {"vmin": -0.5, "vmax": len(centres) - 0.5}
     ax.pcolormesh(x, y, nearest, cmap=colours, alpha=0.16, zorder=0, rasterized=True, **limits)
-    ax.scatter(*centres.T, marker="x", s=60, color=style.INK, linewidths=1.8, zorder=4)
+    ax.scatter(
+        centres[:, 0], centres[:, 1], marker="x", s=60, color=style.INK, linewidths=1.8, zorder=4
+    )
     return ax
 
 
@@ -143,8 +147,9 @@ def uncertainty(
         raise ValueError(f"doubt runs from {doubt.min():.3g} to {doubt.max():.3g}; give 0 to 1")
     ax = style.new_axes(ax, 5.6, 4.4)
     order = np.argsort(doubt)  # the most doubtful on top
-    dots = {"c": doubt[order], "cmap": style.SEQUENTIAL, "vmin": 0}
-    image = ax.scatter(*points[order].T, **dots, **_dots(len(points)))
+    dots: dict[str, Any] = {"c": doubt[order], "cmap": style.SEQUENTIAL, "vmin": 0}
+    x, y = points[order].T
+    image = ax.scatter(x, y, **dots, **_dots(len(points)))
     style.colour_bar(ax, image, label)
     return style.finish(ax, "component 1", "component 2", grid=None)
 

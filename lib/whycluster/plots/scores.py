@@ -1,6 +1,7 @@
 """Scores and counts side by side: by seed, by place, by kind."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def seed_scores(
     ax = style.new_axes(ax, 5.8, 1.3 + 0.42 * len(values))
     scores = [np.asarray(seeds, dtype=float) for seeds in values.values()]
     heights = np.concatenate([_spread(seeds, line) for line, seeds in enumerate(scores)])
-    dots = {"s": 24, "color": style.PALETTE[0], "alpha": 0.55, "linewidths": 0}
+    dots: dict[str, Any] = {"s": 24, "color": style.PALETTE[0], "alpha": 0.55, "linewidths": 0}
     ax.scatter(np.concatenate(scores), heights, label=dot_name, **dots)
     lines = np.arange(len(scores))
     means = [seeds.mean() for seeds in scores]
@@ -50,7 +51,12 @@ def seed_scores(
     known = [line for line, name in enumerate(values) if name in published]
     if known:
         at = [published[name] for name in values if name in published]
-        diamond = {"marker": "D", "s": 42, "facecolor": "none", "edgecolor": style.PALETTE[3]}
+        diamond: dict[str, Any] = {
+            "marker": "D",
+            "s": 42,
+            "facecolor": "none",
+            "edgecolor": style.PALETTE[3],
+        }
         ax.scatter(at, known, linewidths=1.6, label="published", zorder=3, **diamond)
     ax.set_yticks(range(len(values)), [as_label(name) for name in values])
     ax.set_ylim(len(values) - 0.5, -0.5)
@@ -97,7 +103,10 @@ def score_matrix(
     middle = np.nanmean([np.nanmin(matrix), np.nanmax(matrix)])
     for (i, j), value in np.ndenumerate(matrix):
         if np.isfinite(value):
-            text = {"color": "white" if value > middle else style.INK, "fontsize": style.FONT - 0.5}
+            text: dict[str, Any] = {
+                "color": "white" if value > middle else style.INK,
+                "fontsize": style.FONT - 0.5,
+            }
             ax.text(j, i, f"{value:.2f}", ha="center", va="center", **text)
     ax.set_xticks(range(len(columns)), [as_label(name) for name in columns])
     ax.set_yticks(range(len(rows)), [as_label(name) for name in rows])

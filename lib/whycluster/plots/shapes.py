@@ -1,5 +1,7 @@
 """What features add to clusters, over their values: the graphs of additive models."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -52,7 +54,7 @@ def shape_function(
         )
     ax = style.new_axes(ax, 4.6, 3.2)
     ax.axhline(0, color=style.GRID, linewidth=1)
-    marker = {"marker": "o", "markersize": 3} if len(values) <= FEW_VALUES else {}
+    marker: dict[str, Any] = {"marker": "o", "markersize": 3} if len(values) <= FEW_VALUES else {}
     colours = cluster_colours(contributions.shape[1])
     named = np.sort(style.strongest(density @ np.abs(contributions), MANY_CLUSTERS))
     others = np.setdiff1d(np.arange(len(colours)), named)

@@ -35,7 +35,7 @@ DIVERGING = LinearSegmentedColormap.from_list(
     ["#8c3800", "#d55e00", "#f6c9a8", "#ffffff", "#a9d0e8", "#0072b2", "#063f63"],
 )
 FONT = 9.0  # points
-HEADING = {"fontsize": FONT, "weight": "bold"}
+HEADING: dict[str, Any] = {"fontsize": FONT, "weight": "bold"}
 LEGEND_ROWS = 20  # entries of a legend that stand in one column
 NAME_LENGTH = 32  # characters of a feature name that a tick label shows
 GOLDEN = 0.61803398875  # fractional parts of its multiples stay apart from each other

@@ -1,6 +1,7 @@
 """Trees: of questions that lead to clusters, and of merges that made them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,11 +39,12 @@ def tree(
     """
     depth, is_drawn, is_cut = _tree_levels(parents, questions, max_depth)
     across = _tree_columns(parents, is_drawn)
-    n_leaves = sum(1 for i in np.flatnonzero(is_drawn) if not questions[i] or is_cut[i])
+    drawn = np.flatnonzero(is_drawn).tolist()
+    n_leaves = len([i for i in drawn if not questions[i] or is_cut[i]])
     height = 0.9 + 0.85 * depth[is_drawn].max()
     ax = style.new_axes(ax, np.clip(1.15 * n_leaves, 4, 16), height)
     colours = cluster_colours(max(clusters) + 1)
-    for i in np.flatnonzero(is_drawn):
+    for i in drawn:
         if parents[i] >= 0:
             xs, ys = (across[parents[i]], across[i]), (-depth[parents[i]], -depth[i])
             ax.plot(xs, ys, color=style.NEUTRAL, linewidth=1, zorder=1)
@@ -53,7 +55,12 @@ def tree(
             face, ink = (style.GRID, style.INK) if is_cut[i] else (colours[clusters[i]], "white")
             text = f"{text}\n{n_rows[i]} rows"
         box = {"boxstyle": "round,pad=0.35", "facecolor": face, "edgecolor": style.NEUTRAL}
-        place = {"ha": "center", "va": "center", "fontsize": style.FONT - 1, "zorder": 2}
+        place: dict[str, Any] = {
+            "ha": "center",
+            "va": "center",
+            "fontsize": style.FONT - 1,
+            "zorder": 2,
+        }
         ax.text(across[i], -depth[i], text, color=ink, bbox=box, **place)
     ax.set(xlim=(-0.6, n_leaves - 0.4), ylim=(-depth[is_drawn].max() - 0.5, 0.5))
     ax.set_axis_off()
@@ -117,8 +124,8 @@ def _tree_levels(parents, questions, max_depth) -> tuple[np.ndarray, np.ndarray,
 
 def _tree_columns(parents, is_drawn) -> np.ndarray:
     """Horizontal place of each node: leaves one apart, from left to right, parents in between."""
-    below = {i: [] for i in np.flatnonzero(is_drawn)}
-    for i in np.flatnonzero(is_drawn)[1:]:
+    below: dict[int, list[int]] = {i: [] for i in np.flatnonzero(is_drawn).tolist()}
+    for i in list(below)[1:]:
         below[parents[i]].append(i)
     across = np.zeros(len(parents))
     column = 0

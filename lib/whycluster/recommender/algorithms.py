@@ -68,7 +68,7 @@ class Algorithm:
         """Return all settings but the number of clusters, for data with these distances."""
         return self.settings | {name: float(f"{f(reach):.4g}") for name, f in self.scaled.items()}
 
-    def cluster(self, Z, reach, n_clusters: int, random_state: int) -> np.ndarray:
+    def cluster(self, Z, reach, n_clusters: int | None, random_state: int) -> np.ndarray:
         """Cluster standardised rows.
 
         Parameters

@@ -110,7 +110,7 @@ def sample(X: np.ndarray, *, ordered: bool = True, random_state: int = 0) -> Sam
     n_constant = X.shape[1] - Z.shape[1]
     if Z.shape[1] > MAX_COLUMNS:
         Z = PCA(min(MAX_COLUMNS, len(Z)), random_state=random_state).fit_transform(Z)
-    return Sample(Z, *X.shape, n_constant)
+    return Sample(Z, len(X), X.shape[1], n_constant)
 
 
 def standardise(X: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ Deviations from the paper
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import as_file, files
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -208,7 +208,11 @@ class ClustRecNet(Declared, Savable, BaseEstimator):
             )
         if kind is Images:
             return Images(datasets, ordered=self.ordered)
-        how = {"ordered": self.ordered, "n_jobs": self.n_jobs, "verbose": self.verbose}
+        how: dict[str, Any] = {
+            "ordered": self.ordered,
+            "n_jobs": self.n_jobs,
+            "verbose": self.verbose,
+        }
         return Descriptions.of(datasets, **how)
 
     def predict_proba(self, X) -> np.ndarray:

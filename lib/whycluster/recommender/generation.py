@@ -30,6 +30,7 @@ Deviations from the paper
 """
 
 from collections.abc import Mapping, Sequence
+from typing import overload
 
 import numpy as np
 import pandas as pd
@@ -129,6 +130,12 @@ class DataSets(Sequence):
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    @overload
+    def __getitem__(self, i: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> "DataSets": ...
 
     def __getitem__(self, i: int | slice) -> "np.ndarray | DataSets":
         """Return the table at place i, without its clusters; of a slice, the data sets there."""

@@ -5,6 +5,8 @@ cross-validation train as one stack. Convolutions see the models as groups of ch
 sees them as heads.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,7 +51,7 @@ class StackedConv2d(nn.Module):
 class StackedChannelNorm(StackedBatchNorm):
     """Batch normalisation of (batch, n_models * n_channels, rows, columns)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # of one view
         """Normalise each channel of each model."""
         mean, var = self.running_mean.view(-1), self.running_var.view(-1)
         weight, bias = self.weight.view(-1), self.bias.view(-1)
@@ -191,7 +193,7 @@ class SetNetwork(nn.Module):
         return self.head(torch.cat([*pooled, self.whole_scale(whole)], dim=2))
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[int, Streams], nn.Module]] = {
     "set": SetNetwork,
     "cnn-residual-attention": ImageNetwork,
     "no cnn": lambda n, streams: ImageNetwork(n, streams, convolution=False),

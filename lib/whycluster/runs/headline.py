@@ -128,12 +128,12 @@ def _of(rows: list[dict]) -> Headline:
     low, high = (pick(end for end in ends if end is not None) for pick in (min, max))
     scale = (high - low) or 1
     places = [[round((end - low) / scale, 3) for end in span] for span in spans]
-    points = [_point(row, *place, low, scale) for row, place in zip(rows, places, strict=False)]
+    points = [_point(row, low, scale, *place) for row, place in zip(rows, places, strict=False)]
     text = f"{metric} on {dataset}: {'; '.join(said)}{more}."
     return Headline(text, metric, dataset, points, results.number(low), results.number(high))
 
 
-def _point(row: dict, mean: float, low: float, high: float, start: float, scale: float) -> Point:
+def _point(row: dict, start: float, scale: float, mean: float, low: float, high: float) -> Point:
     """Place a row on an axis that begins at `start` and is `scale` long."""
     published = row["published"]
     place = round((published - start) / scale, 3) if published is not None else None

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 from ipykernel.kernelspec import get_kernel_dict
@@ -72,14 +73,14 @@ class Kernel(AsyncKernelManager):
             **environment,
         }
         self._is_closing = False
-        self.process = None
+        self.process: Any = None
 
-    async def start_kernel(self, **options) -> None:
+    async def start_kernel(self, **options) -> None:  # type: ignore[override]
         """Start the process, with its own environment and log."""
         with self._log.open("wb") as log:
             options.update(env=self._environment, stdout=log, stderr=log)
             await super().start_kernel(**options)
-        self.process = self.provisioner.process
+        self.process = self.provisioner.process  # type: ignore[union-attr]
 
     def close(self) -> None:
         """Ask the kernel to end, and give back its sockets and files."""
@@ -168,8 +169,8 @@ class Watch(threading.Thread):
         self._ending = stop
         self._deadline = time.monotonic() + timeout if timeout else float("inf")
         self._on_stuck = on_stuck
-        self._seen = set()
-        self._gone_since = None
+        self._seen: set = set()
+        self._gone_since: float | None = None
         self._closed = threading.Event()
 
     def run(self) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from bs4 import BeautifulSoup, Tag
 
@@ -61,7 +62,8 @@ def _align(table: Tag) -> None:
         if len(cell.get_text()) > LONG:
             _add_class(cell, "long")
     if table.select("tbody th[rowspan]"):
-        for row in {id(cell.parent): cell.parent for cell, column in places if not column}.values():
+        firsts = (cell.parent for cell, column in places if not column)
+        for row in {id(row): row for row in firsts if row}.values():
             _add_class(row, "group")
 
 
@@ -81,7 +83,8 @@ def _places(table: Tag) -> Iterator[tuple[Tag, int]]:
 
 
 def _add_class(element: Tag, name: str) -> None:
-    element["class"] = [*element.get("class", []), name]
+    attributes: dict[str, Any] = element.attrs
+    attributes["class"] = [*attributes.get("class", []), name]
 
 
 def _span(cell: Tag, name: str) -> int:

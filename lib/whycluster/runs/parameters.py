@@ -160,14 +160,14 @@ def _assignments(source: str, notebook: Path) -> dict[str, object]:
 def _assignment(statement: ast.stmt) -> tuple[str, ast.expr]:
     """Split an assignment to one name into that name and its value."""
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
+        target, value = statement.targets[0], statement.value
     elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        target = statement.target
+        target, value = statement.target, statement.value
     else:
         raise ValueError
     if not isinstance(target, ast.Name):
         raise ValueError
-    return target.id, statement.value
+    return target.id, value
 
 
 def _fits(value: object, default: object) -> bool:
@@ -198,8 +198,9 @@ def _mistyped(name: str, value: object, default: object) -> str:
         wanted = "a finite scalar"
     shown = reprlib.repr(value)
     message = f"parameter {name!r} is {shown} ({type(value).__name__}), but must be {wanted}"
-    is_number = isinstance(value, str) and isinstance(default, float) and _is_float(value)
-    return message + (f"; in YAML write {float(value)!r}" if is_number else "")
+    if isinstance(value, str) and isinstance(default, float) and _is_float(value):
+        return f"{message}; in YAML write {float(value)!r}"
+    return message
 
 
 def _is_float(text: str) -> bool:

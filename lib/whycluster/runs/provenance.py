@@ -118,7 +118,7 @@ def _shorten_text(text: str, prefixes: list[tuple[str, str]]) -> str:
     text = re.sub(r"(?:/[\w.-]+)+/ipykernel_\d+/\d+\.py", "cell", text)
     for prefix, short in prefixes:
         end = r"(?=/|\b)/?" if short.endswith("/") or not short else r"(?![\w-])"
-        text = re.sub(re.escape(prefix) + end, lambda _, short=short: short, text)
+        text = re.sub(re.escape(prefix) + end, lambda _, short=short: short, text)  # type: ignore[misc]
     return text
 
 

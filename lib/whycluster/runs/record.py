@@ -106,7 +106,7 @@ class Run:
         self.folder = folder
         self.figures = folder / "figures"
         self._is_interactive = is_interactive
-        self._saved = set()
+        self._saved: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Run({self.folder.as_posix()!r})"

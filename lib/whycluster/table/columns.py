@@ -6,6 +6,7 @@ own units. `whycluster.table.TableEncoder` puts the columns of a table together.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -123,9 +124,9 @@ class NumberColumn(Column):
         numbers = self.form(values)
         if np.isnan(numbers).all():
             return MISSING
-        if self.type == "yes/no":
+        if isinstance(self.form, RankForm) and self.type == "yes/no":
             return f"{self.form.levels[1]} {np.nanmean(numbers):.0%}"
-        method = "linear" if self.type == "number" else "inverted_cdf"
+        method: Any = "linear" if self.type == "number" else "inverted_cdf"
         return self.form.show(np.nanquantile(numbers, 0.5, method=method))
 
 
@@ -177,17 +178,17 @@ def to_plain(column: Column) -> dict:
     if isinstance(column, NumberColumn):
         plain["form"] = {"class": type(column.form).__name__} | vars(column.form)
     if isinstance(column, NumberColumn) and isinstance(column.form, DateForm):
-        plain["form"]["origin"] = column.form.origin.isoformat()
+        plain["form"]["origin"] = column.form.origin.isoformat()  # type: ignore[union-attr]
     if isinstance(column, CategoryColumn):
         plain["known"] = sorted(column.known)
     return plain
 
 
-def from_plain(plain: dict) -> Column:
+def from_plain(plain: dict) -> Any:
     """Return the column that `to_plain` described."""
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
     known = (Column, NumberColumn, CategoryColumn, NumberForm, DateForm, RankForm)
-    cls = {c.__name__: c for c in known}[fields.pop("class")]
+    cls: Any = {c.__name__: c for c in known}[fields.pop("class")]
     if "form" in fields:
         fields["form"] = from_plain(fields["form"])
     if "origin" in fields:

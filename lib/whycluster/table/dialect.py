@@ -117,7 +117,7 @@ def _are_numbers_in_columns(lines):
 
 def whole_records(dialect: Dialect, lines: list[str]) -> list[Record]:
     """Return the records of the first lines, up to one that these lines cut off."""
-    found = []
+    found: list[Record] = []
     with suppress(TableError):
         found.extend(dialect.records(lines, ""))
     return found

@@ -247,7 +247,7 @@ class TableEncoder(Declared, TransformerMixin, BaseEstimator):
         'age ≤ 44 and hair = dark'
         """
         check_is_fitted(self)
-        of_column = {}
+        of_column: dict[str, list] = {}
         for feature, low, high in conditions:
             name = self.source_[feature]
             place = feature - self.source_.tolist().index(name)
@@ -303,7 +303,8 @@ class TableEncoder(Declared, TransformerMixin, BaseEstimator):
         return encoder
 
     def _keep(self, columns: list[Column]) -> None:
-        self.columns_ = {column.name: column for column in columns}
+        # Any: those that are left out cannot encode, and are never asked to.
+        self.columns_: dict[str, Any] = {column.name: column for column in columns}
         self.report_ = pd.DataFrame([column.as_row() for column in columns])
         self.notes_ = _note_most_left_out(columns)
         self.notes_ += [f"{short(c.name)!r}: {doubt}" for c in columns for doubt in c.doubts]

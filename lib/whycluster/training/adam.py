@@ -41,9 +41,10 @@ class StackedAdam(torch.optim.Adam):
         for parameter in self.stacked:
             parameter.grad = None
 
-    def step(self, closure=None) -> None:
+    def step(self, closure=None) -> None:  # type: ignore[override]  # loops take no loss from it
         """Take a step with the first `n_active` models."""
         for parameter, parts in zip(self.stacked, self.parts, strict=True):
+            whole = parameter.grad
             for part, (start, end) in zip(parts, self.bounds, strict=True):
-                part.grad = parameter.grad[start:end] if end <= self.n_active else None
+                part.grad = None if whole is None or end > self.n_active else whole[start:end]
         super().step(closure)

@@ -90,7 +90,7 @@ class Checkpoint:
         return history
 
     def _keep(self, path: Path, module, streams, history: History, read: Mapping) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {f"weight/{k}": v.contiguous() for k, v in module.state_dict().items()}
         tensors |= {f"history/{k}": torch.as_tensor(v).contiguous() for k, v in history.items()}
         with aside(path) as provisional:
@@ -131,7 +131,7 @@ def sources_of(cls) -> str:
 
     Syntax trees without docstrings count, so that words and layout do not.
     """
-    root, room, *_ = *cls.__module__.split("."), ""
+    root, room, *_ = f"{cls.__module__}.".split(".")
     return _hash_of_folders((room, "training") if root == "whycluster" else ("training",))
 
 

@@ -76,6 +76,9 @@ class StackedBatchNorm(nn.Module):
         Added to the variance.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, n_models: int, n_features: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(n_models, n_features))

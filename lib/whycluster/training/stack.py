@@ -141,7 +141,7 @@ class StackedEstimator(Declared, Savable, BaseEstimator, ABC):
     def _run(self, phases: list[Phase], network, streams: Streams, reader, data) -> History:
         """Run phases in turn; each may be restored from a checkpoint instead."""
         keep = Checkpoint(self.checkpoint, type(self), data, self.precision)
-        history = {}
+        history: History = {}
         with progress_bar(sum(phase.n_epochs for phase in phases), self.verbose) as tick:
             for phase in phases:
                 found = keep.phase(phase, network, streams, reader, tick)
@@ -161,7 +161,7 @@ class StackedEstimator(Declared, Savable, BaseEstimator, ABC):
         return chosen.eval(), kept | {"restarts": judged.T}
 
     def _resume(self, weights: dict[str, Tensor]) -> None:
-        self.network_ = self._restore(weights)
+        self.network_: Any = self._restore(weights)  # of a class of its own in each method
 
     def _restore(self, weights: dict[str, Tensor]) -> nn.Module:
         """Return a single network with these weights, ready for prediction."""

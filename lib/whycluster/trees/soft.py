@@ -200,7 +200,7 @@ class SoftClusteringTree(TreeReading, ClusterMixin, StackedEstimator):
         self.cluster_centers_ = data.offset + data.scale * centers
         self._describe_tree(data.X, data.representation)
 
-    def _answer(self, X: np.ndarray) -> np.ndarray:
+    def _answer(self, X: np.ndarray) -> np.ndarray:  # type: ignore[override]
         # in double precision: single-precision vector units round the last rows differently
         return expit(self.sharpness_ * (X[:, self.feature_].astype(float) - self.threshold_))
 
@@ -221,6 +221,8 @@ class _Data(Represented):
 
 class _SoftTree(nn.Module):
     """A stack of complete binary trees with logistic questions and soft leaves."""
+
+    feature: Tensor
 
     def __init__(self, n_features, depth, n_clusters, n_dimensions, sharpness, streams: Streams):
         super().__init__()

@@ -307,10 +307,11 @@ def _image_shape(image_shape, n_features: int) -> tuple[int, int, int]:
         squares = [(c, side, side) for c, side in sides.items() if c * side**2 == n_features]
         return squares[0] if squares else (1, 1, n_features)
     shape = tuple(image_shape)
-    is_whole = all(isinstance(n, Integral) and n > 0 for n in shape)
+    is_whole = all(isinstance(n, Integral) and int(n) > 0 for n in shape)
     if len(shape) != 3 or not is_whole or math.prod(shape) != n_features:
         raise ValueError(
             f"image_shape={image_shape!r} does not hold {n_features} features; "
             "pass (channels, height, width) whose product they are"
         )
-    return tuple(int(n) for n in shape)
+    channels, height, width = map(int, shape)
+    return channels, height, width

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from whycluster.embedded.centres import Centres
 from whycluster.embedded.images.resnet import StackedResNet18
 from whycluster.training.centres import exact_squared_distances
 from whycluster.training.layers import StackedMLP
@@ -49,7 +50,7 @@ class Head(nn.Module):
 class Network(nn.Module):
     """SimCLR, the clusters in its embedding, and what self-labelling trains, if it does."""
 
-    def __init__(self, simclr: SimCLR, clusters: nn.Module, head: Head | None):
+    def __init__(self, simclr: SimCLR, clusters: Centres, head: Head | None):
         super().__init__()
         self.simclr = simclr
         self.clusters = clusters

@@ -1,6 +1,7 @@
 """The phases of training on images: contrast, clusters, labels."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,5 +108,8 @@ def adamw(simclr: SimCLR, learning_rate: float, weight_decay: float) -> torch.op
     decayed = [m.weight for m in simclr.encoder.modules() if isinstance(m, kinds)]
     known = {id(parameter) for parameter in decayed}
     others = [p for p in simclr.parameters() if id(p) not in known]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others},
+    ]
     return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0, fused=True)

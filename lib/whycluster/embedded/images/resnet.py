@@ -63,7 +63,7 @@ class StackedConvolution(nn.Module):
 class ImageBatchNorm(StackedBatchNorm):
     """Batch normalisation of every channel of (batch, n_models * n_channels, height, width)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # of one view
         """Normalise by the statistics of the batch in training, by running ones otherwise."""
         mean, var, weight, bias = (
             part.view(-1) for part in (self.running_mean, self.running_var, self.weight, self.bias)
@@ -125,6 +125,9 @@ class StackedResNet18(nn.Module):
     >>> network(torch.rand(2, 7, 192)).shape
     torch.Size([2, 7, 5])
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, image_shape, width: int, hidden: Sequence[int], n_latent: int, streams):
         super().__init__()

@@ -177,7 +177,9 @@ def see_part(
     zero = torch.zeros_like(left)
     across = torch.stack([sign * width, zero, 2 * left + width - 1], dim=1)
     down = torch.stack([zero, height, 2 * top + height - 1], dim=1)
-    grid = F.affine_grid(torch.stack([across, down], dim=1), images.shape, align_corners=False)
+    grid = F.affine_grid(
+        torch.stack([across, down], dim=1), list(images.shape), align_corners=False
+    )
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
