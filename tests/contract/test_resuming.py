@@ -108,6 +108,7 @@ def other(name, value):
         return OTHERS[name]
     if isinstance(value, bool):
         return not value
+    assert isinstance(value, int | float), f"give {name} another value in OTHERS"
     return value + 1 if isinstance(value, int) else value * 1.5 + 0.5
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import hashlib
 import http.server
+import inspect
 import io
 import lzma
 import os
@@ -675,7 +676,12 @@ def test_every_entry_is_complete():
     for entry in registry.ENTRIES.values():
         assert entry.description, entry.name
         assert entry.source.startswith("http"), entry.name
+        assert entry.licence, entry.name
         assert len(entry.shape) == 2, entry.name
+        reader = readers.READERS[entry.format]
+        given = {"random_state": 0} if entry.seeded else {}
+        given |= {"members": []} if entry.members else {}
+        inspect.signature(reader).bind([], **entry.options, **given)  # no key unknown, none absent
         for file in entry.files:
             algorithm, digest = file.checksum.split(":")
             assert len(digest) == {"sha256": 64, "md5": 32}[algorithm], file.path

@@ -159,7 +159,7 @@ class TestReclustering:
         theirs = [KMeans(4, n_init=10, random_state=0).fit(points).inertia_ for points in z.numpy()]
         np.testing.assert_allclose(ours, theirs, rtol=0.02)
 
-    @pytest.mark.parametrize("method", ["k-means", "k-medoids", "em"])
+    @pytest.mark.parametrize("method", sorted({*reclustering.METHODS} - {"random", "k-means++"}))
     def test_clusters_are_found_by_each_model(self, blobs, method):
         found = recluster(blobs, 5, method, Streams([0, 1]))
         best = [
@@ -197,6 +197,7 @@ class TestReclustering:
     @pytest.mark.parametrize("method", sorted(reclustering.METHODS))
     def test_every_reclustering_is_documented(self, method):
         assert f'"{method}"' in inspect.getdoc(BRB)
+        assert f'"{method}"' in inspect.getdoc(recluster)
 
     def test_empty_clusters_are_filled(self):
         z = torch.tensor([[[0.0], [0.1], [5.0], [9.0]]])

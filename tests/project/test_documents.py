@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import whycluster
+
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
 PLACES = [ROOT, ROOT / "lib" / "whycluster", ROOT / "tests"]
@@ -43,9 +45,16 @@ def test_names_of_the_library_in_the_architecture_exist():
     for names in re.findall(r"\.py`: ((?:`[\w.]+`(?:, )?)+)", text):
         for name in re.findall(r"[\w.]+", names):
             last = name.split(".")[-1]
-            assert re.search(rf"(def|class) {last}\b|^{last} =", library, re.MULTILINE), name
+            assert re.search(rf"(def|class) {last}\b|^{last} =", library + TESTS, re.M), name
 
 
 def test_the_map_of_notebooks_is_complete():
     notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert notebooks == set(re.findall(r"\| \[(\d\d-[\w-]+)\]", TEXTS["README.md"]))
+
+
+def test_every_room_is_on_the_map_and_tested():
+    rooms = {p.parent.name for p in (ROOT / "lib" / "whycluster").glob("*/__init__.py")}
+    assert [room for room in rooms if f"`{room}`" not in TEXTS["ARCHITECTURE.md"]] == []
+    assert [room for room in rooms if room not in whycluster.__doc__] == []
+    assert [room for room in rooms if not any((ROOT / "tests" / room).glob("test_*.py"))] == []

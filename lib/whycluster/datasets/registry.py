@@ -98,6 +98,9 @@ def _read() -> dict[str, Entry]:
     text = resources.files("whycluster.datasets").joinpath("registry.toml").read_text("utf-8")
     entries: dict[str, Entry] = {}
     for name, table in tomllib.loads(text).items():
+        for key in ("description", "source", "licence", "format", "shape"):
+            if key not in table:
+                raise ValueError(f"registry.toml: [{name}] has no {key}; add it")
         known = {key: table.pop(key) for key in ("description", "source", "licence", "format")}
         files: Sequence[File] = [
             _file(source=known["source"], **file) for file in table.pop("files", [])
