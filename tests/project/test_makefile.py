@@ -397,7 +397,7 @@ def test_two_reproduce_at_once_both_end_well_and_run_everything_once(project):
     assert [process.returncode for process in started] == [0, 0], said
     assert set(reports(project)) == {"10-a", "11-b", "12-c"}
     assert (project / "count").read_text() == "x"
-    assert "What is here?" in (project / "outputs/index.html").read_text()
+    assert "What is here?" in (project / "outputs/quick.html").read_text()
     assert not list(project.glob("outputs/*/.*.making"))
 
 

@@ -173,9 +173,10 @@ def _occupied(place: RunFolder, on_wait: Callable[[], object] | None) -> Iterato
 
 def _acquire(lock: filelock.FileLock, place: RunFolder, on_wait) -> bool:
     """Acquire the lock of a folder, and say whether that took waiting."""
-    with contextlib.suppress(filelock.Timeout):
-        lock.acquire(timeout=2)  # the site holds it for a moment
-        return False
+    for seconds in (0, 2):  # the site holds it for a moment
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(timeout=seconds)
+            return seconds > 0
     if on_wait is None:
         raise RunError(f"another process is executing a run in {place.path}")
     on_wait()
