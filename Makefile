@@ -12,12 +12,11 @@ JOBS = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell getconf _NPROCESSORS_ONLN))
 # With -n, -q and -t a line with $(MAKE) runs all the same, and must not write the site.
 SITE = $(if $(strip $(foreach f,n q t,$(findstring $f,$(firstword -$(MAKEFLAGS))))),:,$(WITH) whycluster.runs report)
 LIBRARY := $(shell find lib/whycluster -type f -not -path '*/__pycache__/*')
-# Names with a blank or with what make or the shell would read as code are refused, not run.
-ODD := '[]!-,:-@[-^`{-~[:space:]]'
+ODD := '[]!-,:-@[-^`{-~[:space:]]' # in names: what make or the shell would read as code is refused
 NAMED = $(shell ls -d $(1) 2>/dev/null | LC_ALL=C grep -av $(ODD))
 QUICK := $(patsubst notebooks/%.ipynb,outputs/%/quick/report.ipynb,$(call NAMED,notebooks/*.ipynb))
 FULL := $(patsubst parameters/%.yaml,outputs/%/report.ipynb,$(call NAMED,parameters/*/*.yaml))
-.PHONY: help reproduce paper run names quick full report cluster test bench lint lab clean
+.PHONY: help reproduce paper run names quick full report cluster test torture bench lint lab clean
 .PRECIOUS: outputs/%/quick/report.ipynb outputs/%/report.ipynb # whole, whenever make is stopped
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +33,8 @@ cluster: $(READY) ## cluster your own table: make cluster DATA=table.csv [K=3] [
 	@$(LAUNCH) $(WITH) whycluster.runs cluster $${K:+--k="$$K"} $${OUT:+--out="$$OUT"} $${TIMEOUT:+--timeout="$$TIMEOUT"} -- "$$DATA"
 test: $(READY) ## run the tests and verify the check cells of the notebooks
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(WITH) pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env tests lib notebooks
+torture: $(READY) ## damage, kill and fill what there is; takes an hour
+	@for t in tests/torture/*.py; do "$$WHYCLUSTER_PYTHON" $$t || exit; done
 bench: $(READY) ## measure speed
 	@for bench in tests/benchmarks/bench_*.py; do "$$WHYCLUSTER_PYTHON" $$bench || exit; done
 lint: $(READY) ## check style, format and types
@@ -51,10 +52,9 @@ outputs/%/quick/report.ipynb: notebooks/%.ipynb $(LIBRARY) | $(READY)
 	@$(LAUNCH) $(WITH) whycluster.runs execute $< --run quick --timeout "$${TIMEOUT:-900}"
 outputs/%/report.ipynb: parameters/%.yaml notebooks/$$(*D).ipynb $(LIBRARY) | $(READY)
 	@$(LAUNCH) $(WITH) whycluster.runs execute notebooks/$(*D).ipynb --run $(*F) --parameters $< --timeout "$${TIMEOUT:-86400}"
-# The stamp is made last, so that a bootstrap that was cut off starts over.
 .venv/.ready: requirements.lock
 	@test -e $@ || rm -rf .venv; rm -f $@; python3 -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed")'
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
+	@touch $@ # last, so that a bootstrap that was cut off starts over

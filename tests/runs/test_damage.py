@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import warnings
 
 import nbformat
 import pytest
@@ -206,3 +207,28 @@ def test_an_output_of_an_odd_shape_is_damage_or_is_shown(tmp_path):
     put(tmp_path, "10-a/sound", cells=[shown({"text/plain": "sound"})])
     site.build(tmp_path, tmp_path)
     assert len(list(tmp_path.glob("10-a/*/report.html"))) == 5
+
+
+@pytest.mark.parametrize("ids", [("a", "a"), ("a", None)])
+def test_cells_with_one_identifier_or_none_are_shown_without_a_warning(tmp_path, capsys, ids):
+    notebook = executed(new_markdown_cell("First."), new_markdown_cell("Second."))
+    for cell, name in zip(notebook.cells[1:], ids, strict=True):
+        cell.pop("id") if name is None else cell.update(id=name)
+    folder = put(tmp_path)
+    (folder / "report.ipynb").write_text(json.dumps(notebook))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        index, _ = page(site.build(tmp_path, tmp_path))
+    assert "<span>damaged</span>" not in index
+    assert "Second." in (folder / "report.html").read_text()
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_said_of_a_damaged_notebook_is_said_once(tmp_path, capfd):
+    notebook = executed(new_markdown_cell("First."))
+    del notebook.cells[1]["metadata"]
+    folder = put(tmp_path)
+    (folder / "report.ipynb").write_text(json.dumps(notebook))
+    index, _ = page(site.build(tmp_path, tmp_path))
+    assert "report.ipynb cannot be shown: " in index
+    assert capfd.readouterr().err == ""

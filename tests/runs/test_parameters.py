@@ -76,6 +76,7 @@ STRANGE = {
     "two documents": (b"n: 1\n---\nn: 2\n", "single document"),
     "a control character": (b"n: \x01\n", "special characters"),
     "a number too long": (b"n: " + b"9" * 10_000, "integer string conversion"),
+    "a number too long in hexadecimal": (b"n: 0x" + b"f" * 5000, "more than 64 bits"),
     "an object": (b"n: !!python/object/new:os.system [ls]\n", "constructor"),
     "a binary": (b"n: !!binary abc\n", "base64"),
     "a merge of nothing": (b"<<: 3\nn: 1\n", "mapping"),

@@ -3,17 +3,23 @@
 import base64
 import contextlib
 import io
+import warnings
 from pathlib import Path
 
 import nbformat
+from nbformat.validator import normalize
+from nbformat.warnings import DuplicateCellId, MissingIDFieldWarning
 from PIL import Image
 
 COLOURS = 256  # of a stored figure
 
 
 def read(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook as version 4 of its format."""
-    return nbformat.read(path, as_version=4)
+    """Read a notebook as version 4 of its format, with an identifier of its own for each cell."""
+    with warnings.catch_warnings():  # no page shows identifiers, and these name no file
+        for category in (DuplicateCellId, MissingIDFieldWarning):
+            warnings.simplefilter("ignore", category)
+        return normalize(nbformat.read(path, as_version=4))[1]
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

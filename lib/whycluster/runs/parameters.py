@@ -17,6 +17,7 @@ from whycluster.runs import notebooks
 
 SCALARS = (bool, int, float, str)
 LARGEST = 65_536  # bytes of a parameter file
+BITS = 64  # of a whole number; Python cannot write one of more than 4,300 digits
 DEEPEST = 4  # a mapping, its list, a list in it that is refused by its type, and what is in that
 
 
@@ -119,7 +120,7 @@ def _text(path: Path) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A safe YAML loader of flat mappings: no repeated key, no reference, no nesting."""
+    """A safe YAML loader of flat mappings: no repeated key, reference, nesting or huge number."""
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
@@ -138,6 +139,12 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.YAMLError(f"{key.value!r} is given twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node, deep=False):
+        value = super().construct_object(node, deep)
+        if isinstance(value, int) and value.bit_length() > BITS:
+            raise yaml.YAMLError(f"{node.value[:20]}... is a whole number of more than {BITS} bits")
+        return value
 
 
 def _assignments(source: str, notebook: Path) -> dict[str, object]:

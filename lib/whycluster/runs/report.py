@@ -211,9 +211,9 @@ def _is_wide(encoded: object) -> bool:
 
 
 def _quiet() -> logging.Logger:
-    """Return a logger without nbconvert's advice on the alternative texts of figures."""
+    """Return a logger without nbconvert's advice, and without errors that it raises as well."""
     logger = logging.getLogger("whycluster.nbconvert")
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     return logger
 
 
