@@ -11,6 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from test_site import PIXEL, executed, page, put, recorded, row, shown
 
+from whycluster.contract import files
 from whycluster.runs import entry, facts, report, results, site
 from whycluster.runs.record import RecordError
 
@@ -141,6 +142,15 @@ def test_a_damaged_notebook_is_named_and_its_results_are_kept(tmp_path, content)
     assert "<b>91.0 ± 1.4</b>" in (tmp_path / "numbers.html").read_text()
     assert "Is it?" in (tmp_path / "10-a/sound/report.html").read_text()
     page(site.build(tmp_path, tmp_path))  # and again, over what is there
+
+
+def test_a_pipe_in_place_of_a_record_is_named_and_not_waited_for(tmp_path):
+    folder = put(tmp_path)
+    (folder / "record.json").unlink()
+    os.mkfifo(folder / "record.json")
+    assert files.read_json(folder / "record.json") is None
+    index, _ = page(site.build(tmp_path, tmp_path))
+    assert "record.json is a pipe, which would never end" in index
 
 
 def test_a_missing_half_of_a_run_is_named(tmp_path):

@@ -103,6 +103,20 @@ def test_a_file_in_place_of_the_folder_is_refused(place):
         place.check()
 
 
+@pytest.mark.parametrize("name", [".lock", "record.json", "report.ipynb", "failed.json"])
+def test_a_folder_in_place_of_a_file_of_the_run_is_refused(place, name):
+    (place.path / name).mkdir(parents=True)
+    with pytest.raises(RecordError, match=f"{name} is a folder, but a run writes a file there"):
+        place.check()
+    assert not folder.is_running(place.path)
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "big").symlink_to("big")
+    with pytest.raises(RecordError, match="big: it is a link to itself"):
+        RunFolder(tmp_path / "big", "10-a").check()
+
+
 def test_a_mount_point_is_refused(place, monkeypatch):
     monkeypatch.setattr(folder.os.path, "ismount", lambda path: path == place.path)
     with pytest.raises(RecordError, match="where a disk is mounted"):

@@ -465,6 +465,16 @@ def test_a_single_long_cell_times_out_and_takes_its_children_along(project, exec
     _gone(project)
 
 
+def test_a_process_that_left_its_parents_ends_with_the_run(project, execute):
+    fork = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork():\n"
+    fork += "        os._exit(0)\n    time.sleep(600)\nos.wait()"
+    add(project, "10-a", fork)
+    before = set(psutil.pids())
+    assert execute("10-a").returncode == 0
+    left = [p for p in map(_process, set(psutil.pids()) - before) if p and _is_ours(p, project)]
+    assert left == []
+
+
 def test_a_kernel_that_cannot_start_fails_with_its_own_words(project, execute, monkeypatch):
     add_plain(project, "10-a")
     (project / "ipykernel_launcher.py").write_text("raise ImportError('no zmq here')")

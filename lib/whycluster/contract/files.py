@@ -56,6 +56,8 @@ def write_json(path: Path, content: dict) -> None:
 
 def read_json(path: Path) -> dict | None:
     """Read a JSON object; None if the file is missing or is not one."""
+    if not path.is_file():  # reading a pipe would wait for ever
+        return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -72,6 +72,8 @@ def describe(error: Exception) -> str:
 
 def _read(path: Path) -> dict:
     """Read a JSON object that can be written again as strict JSON in UTF-8."""
+    if path.is_fifo():
+        raise DamagedError(f"{path.name} is a pipe, which would never end")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(facts, allow_nan=False, ensure_ascii=False).encode()

@@ -59,7 +59,7 @@ class RunFolder:
 
     def __init__(self, path: Path, notebook: str):
         if path.is_symlink() or path.name in ("", ".."):
-            path = path.resolve()
+            path = Path(os.path.realpath(path))
         self.path = path
         self.notebook = notebook
         self.workshop = path.parent / f".{path.name}.making"
@@ -73,10 +73,15 @@ class RunFolder:
         RecordError
             If it holds what no run of the notebook has made, or cannot be replaced as a whole.
         """
+        if self.path.is_symlink():
+            raise RecordError(f"cannot write to {self.path}: it is a link to itself")
         if self.path.exists() and not self.path.is_dir():
             raise RecordError(f"cannot write to {self.path}: it is a file; give a folder")
         if os.path.ismount(self.path):
             raise RecordError(f"{self.path} is where a disk is mounted; give a folder inside it")
+        for name in sorted(MACHINERY):
+            if (self.path / name).is_dir():
+                raise RecordError(f"{self.path / name} is a folder, but a run writes a file there")
         facts = mark(self.path)
         if facts and facts["notebook"] != self.notebook:
             raise RecordError(
@@ -283,7 +288,7 @@ def plain(name: str) -> str:
 def is_running(folder: Path) -> bool:
     """Say whether a process is executing a run in this folder."""
     lock = filelock.FileLock(folder / LOCK, timeout=0)
-    if not (folder / LOCK).exists():
+    if not (folder / LOCK).is_file():
         return False
     try:
         with lock:

@@ -93,6 +93,15 @@ class Kernel(AsyncKernelManager):
         if self._log.exists() and not self._log.stat().st_size:
             self._log.unlink()
 
+    def strays(self) -> list[psutil.Process]:
+        """List the processes that the kernel started, whoever their parent is by now."""
+        return [process for process in psutil.process_iter() if self._has_started(process)]
+
+    def _has_started(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return process.environ().get("IPYTHONDIR") == self._private.name
+        return False
+
     def exit_reason(self) -> str:
         """Say how the process ended, in words that help."""
         status = self.process.poll() if self.process is not None else None
@@ -190,6 +199,7 @@ class Watch(threading.Thread):
         self._closed.set()
         self.join()
         self._look()
+        self._seen.update(self._kernel.strays())
         self._kill()
         psutil.wait_procs(self._seen, timeout=5)
 
