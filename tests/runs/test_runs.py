@@ -724,7 +724,9 @@ def test_a_run_does_not_hang_when_nobody_notices_that_its_kernel_is_gone(monkeyp
     left, reasons = [], []
     monkeypatch.setattr(kernel.os, "_exit", left.append)
     watch = kernel.Watch(
-        SimpleNamespace(process=gone, exit_reason=lambda: "x", was_interrupted=lambda: False),
+        SimpleNamespace(
+            process=gone, exit_reason=lambda: "x", was_interrupted=lambda: False, strays=list
+        ),
         None,
         kernel.Stop(),
         reasons.append,
