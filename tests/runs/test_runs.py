@@ -671,6 +671,12 @@ def test_a_user_without_a_home_is_one_line(project, execute, monkeypatch, home):
     assert "set HOME to a folder that can be written to" in done.stderr
 
 
+def test_too_few_open_files_are_one_line(monkeypatch):
+    monkeypatch.setattr(resources.resource, "getrlimit", lambda _: (24, 4096))
+    with pytest.raises(resources.ResourceError, match="only 24 files may be open"):
+        resources.check()
+
+
 def test_who_reads_only_the_first_lines_is_not_told_of_a_broken_pipe(project):
     shown = subprocess.Popen(
         [*COMMAND, "table"],

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ THREAD_VARIABLES = (
 )
 
 
+OPEN_FILES = 64  # of a run and its sockets; with fewer, their library aborts the process
 LONGEST_SOCKET = 107  # bytes of the path of a socket on Linux; macOS allows 103
 SOCKET = "/whycluster-12345678/kernel.json-ipc-99999"  # below the folder of temporary files
 
@@ -35,8 +37,12 @@ def check() -> None:
     Raises
     ------
     ResourceError
-        If there is no home folder, or no usable folder of temporary files.
+        If there is no home folder, or no usable folder of temporary files, or too few files may
+        be open.
     """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= limit < OPEN_FILES:
+        raise ResourceError(f"only {limit} files may be open, a run needs more: ulimit -n 1024")
     if not os.path.isdir(os.path.expanduser("~")):
         raise ResourceError("there is no home folder: set HOME to a folder that can be written to")
     try:
