@@ -70,12 +70,12 @@ def entries(pages: Iterable) -> list[tuple[System, list[Entry]]]:
 
 
 def findings(groups: list[tuple[System, list[Entry]]]) -> list[tuple[System, Entry]]:
-    """Choose the run that stands for each system: of its notebook, with most published values."""
+    """Choose the run that stands for each system: most published values, then the latest."""
     chosen = []
     for system, runs in groups:
         fitting = [e for e in runs if e.page.notebook == system.finding and e.headline]
         if fitting:
-            chosen.append((system, max(fitting, key=_published)))
+            chosen.append((system, max(fitting, key=_standing)))
     return chosen
 
 
@@ -83,9 +83,10 @@ def _entry(page) -> Entry:
     return Entry(page, headline(page.facts), _thumbnail(page.notebook_file))
 
 
-def _published(entry: Entry) -> int:
+def _standing(entry: Entry) -> tuple[int, str]:
     points = entry.headline.points if entry.headline else []
-    return sum(point.published is not None for point in points)
+    published = sum(point.published is not None for point in points)
+    return published, str(entry.page.facts.get("started", ""))
 
 
 def _thumbnail(notebook: Path) -> str:
